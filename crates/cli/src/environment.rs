@@ -1,0 +1,58 @@
+//! What the program takes from its environment, read once.
+//!
+//! Invariant: nothing else in the project reads a variable or asks for the working directory.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The environment of this process.
+pub(crate) struct Environment {
+    /// Where we were started; `.` when that directory is gone.
+    pub(crate) working_dir: PathBuf,
+    /// Our own binary, which is the launcher of user code as well.
+    pub(crate) own_binary: Option<PathBuf>,
+    /// `PATH`.
+    pub(crate) search_path: Option<OsString>,
+    /// `RUST_LOG`.
+    pub(crate) log_filter: Option<String>,
+    home: Option<PathBuf>,
+    state_home: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
+}
+
+impl Environment {
+    pub(crate) fn read() -> Self {
+        Self {
+            working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+            own_binary: own_binary(),
+            search_path: std::env::var_os("PATH"),
+            log_filter: std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()),
+            home: absolute("HOME"),
+            state_home: absolute("XDG_STATE_HOME"),
+            runtime_dir: absolute("XDG_RUNTIME_DIR"),
+        }
+    }
+
+    /// Where state directories are when none is given; `None` without a home directory.
+    pub(crate) fn state_home(&self) -> Option<PathBuf> {
+        let of_home = || self.home.as_ref().map(|home| home.join(".local/state"));
+        self.state_home.clone().or_else(of_home).map(|path| path.join("tidegate"))
+    }
+
+    /// Where sockets may lie: a short path.
+    pub(crate) fn runtime_dir(&self) -> &Path {
+        let is_there = |path: &&PathBuf| path.is_dir();
+        self.runtime_dir.as_ref().filter(is_there).map_or(Path::new("/tmp"), PathBuf::as_path)
+    }
+}
+
+/// On Linux a name that stays right when the file is replaced or removed while we run.
+fn own_binary() -> Option<PathBuf> {
+    let by_kernel = PathBuf::from("/proc/self/exe");
+    if by_kernel.exists() { Some(by_kernel) } else { std::env::current_exe().ok() }
+}
+
+/// A variable that holds an absolute path; others do not count, as the XDG rules want it.
+fn absolute(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}

@@ -1,0 +1,3 @@
+//! Buffers between vertices.
+
+pub mod journal;

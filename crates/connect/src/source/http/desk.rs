@@ -1,0 +1,142 @@
+//! One request from its arrival to its reply. What a request may cost while it is here is bounded in bytes and time.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::AUTHORIZATION;
+use hyper::{HeaderMap, Method, Request};
+use model::{Message, Name, Origin};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::Token;
+use super::reply::{self, Reply};
+use super::request::{Label, uuid_v7};
+use super::waiting::{Told, Turned, Waiting};
+use crate::source::now;
+
+/// The largest body of a request.
+pub const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bodies that are being received or wait to be read, all together.
+pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How long a body may take to arrive.
+pub const BODY_WAIT: Duration = Duration::from_secs(30);
+
+/// Bodies up to this size are copied out of the connection's buffer, which may be much larger than they are.
+const COPIED_BYTES_MAX: usize = 64 * 1024;
+
+/// A message that waits to be read, and the room that it takes while it waits.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) id: Bytes,
+    pub(super) message: Message,
+    /// Given back when the message is read.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What all connections share.
+pub(super) struct Desk {
+    pub(super) vertex: Name,
+    /// Where messages are posted to.
+    pub(super) path: String,
+    pub(super) token: Option<Token>,
+    pub(super) queue: mpsc::Sender<Posted>,
+    pub(super) waiting: Waiting,
+    /// Room for bodies, in bytes.
+    pub(super) room: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// Answers one request. Never fails; when it is dropped because the caller hung up, the message goes its way.
+    pub(super) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, Infallible> {
+        if !self.admits(request.headers()) {
+            return Ok(reply::unauthorized());
+        }
+        let path = request.uri().path();
+        Ok(match *request.method() {
+            Method::POST if path == self.path => self.receive(request).await.unwrap_or_else(|reply| reply),
+            Method::GET | Method::HEAD if path == "/health" => reply::healthy(),
+            _ if path == self.path => reply::method_not_allowed("POST"),
+            _ if path == "/health" => reply::method_not_allowed("GET,HEAD"),
+            _ => reply::not_found(),
+        })
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let shown = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        shown.is_some_and(|shown| token.is(shown))
+    }
+
+    async fn receive(&self, request: Request<Incoming>) -> Result<Reply, Reply> {
+        let (head, body) = request.into_parts();
+        let now = now();
+        let fresh_id = || uuid_v7(now.millis().unsigned_abs(), fastrand::u128(..));
+        let label = Label::read(&head.headers, now, fresh_id);
+        let Label { id, keys, event_time, attributes } =
+            label.map_err(|bad| reply::bad_header(bad.header, &bad.details))?;
+        drop(head);
+        let (value, room) = match tokio::time::timeout(BODY_WAIT, self.take_in(body)).await {
+            Ok(taken) => taken?,
+            Err(_) => return Err(reply::too_slow()),
+        };
+        let mut message =
+            Message::from_source(self.vertex.clone(), Origin::Text(id.clone()), value, event_time);
+        message.keys = keys;
+        message.attributes = attributes;
+        let key = Bytes::copy_from_slice(id.as_bytes());
+        let told = self.waiting.enter(key.clone()).map_err(|turned| match turned {
+            Turned::Duplicate => reply::duplicate(&id),
+            Turned::Closed => reply::interrupted(&id),
+        })?;
+        self.queue.try_send(Posted { id: key, message, _room: room }).map_err(|error| match error {
+            TrySendError::Full(posted) => {
+                self.waiting.leave(&posted.id);
+                reply::full()
+            }
+            TrySendError::Closed(posted) => {
+                self.waiting.leave(&posted.id);
+                reply::interrupted(&id)
+            }
+        })?;
+        Ok(match told.await {
+            Ok(Told::Received) => reply::received(&id),
+            Ok(Told::Refused) => reply::refused(&id),
+            Err(_) => reply::interrupted(&id),
+        })
+    }
+
+    /// Receives a body, as long as there is room for it.
+    async fn take_in(&self, mut body: Incoming) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Reply> {
+        let mut rest = BytesMut::new();
+        let mut room: Option<OwnedSemaphorePermit> = None;
+        // A length that is announced and too large is refused before anything is received.
+        if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+            return Err(reply::too_large());
+        }
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| reply::broken_body(&error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if rest.len() + data.len() > BODY_BYTES_MAX {
+                return Err(reply::too_large());
+            }
+            let more = Arc::clone(&self.room).try_acquire_many_owned(data.len() as u32);
+            let more = more.map_err(|_| reply::full())?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+            if rest.is_empty() && data.len() > COPIED_BYTES_MAX && body.is_end_stream() {
+                return Ok((data, room));
+            }
+            rest.extend_from_slice(&data);
+        }
+        Ok((rest.freeze(), room))
+    }
+}

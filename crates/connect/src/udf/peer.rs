@@ -1,0 +1,201 @@
+//! Reaching user code: from its info file to a connection that answers, for as long as it takes.
+//!
+//! Invariant: nothing is believed because it stands in a file. An info file is read again before every attempt, and
+//! only a process that takes the connection and answers a readiness call counts as there.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::info::{self, Info};
+use super::session::trouble::{self, Trouble};
+use super::{Component, Settings, channel, version};
+use crate::incident::{Incident, Incidents};
+
+/// Asks a service whether it takes calls.
+pub(crate) type Probe = fn(Channel) -> BoxFuture<'static, Result<(), Status>>;
+
+/// Waits between looks for a process that is not there yet; short at first, since a process that starts with us is
+/// there within milliseconds.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_millis(500);
+/// Waits between streams that break one after the other.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// A readiness call is answered within this, or the process counts as not ready.
+pub(crate) const PROBE_WAIT: Duration = Duration::from_secs(2);
+/// A process that has just started may take long for its first answer.
+const FIRST_PROBE_WAIT: Duration = Duration::from_secs(10);
+
+/// Growing waits between attempts.
+pub(crate) struct Pause {
+    min: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Pause {
+    pub(crate) fn between_streams() -> Self {
+        Self::between(PAUSE_MIN, PAUSE_MAX)
+    }
+
+    pub(crate) fn between(min: Duration, max: Duration) -> Self {
+        Self { min, max, next: min }
+    }
+
+    /// The wait before the next attempt.
+    pub(crate) fn grow(&mut self) -> Duration {
+        let wait = self.next;
+        self.next = (self.next * 2).min(self.max);
+        wait
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.next = self.min;
+    }
+}
+
+/// One user container as seen from here.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    pub component: Component,
+    pub settings: Settings,
+    pub incidents: Incidents,
+    pub probe: Probe,
+}
+
+/// What stands between us and user code.
+#[derive(Debug, thiserror::Error)]
+enum Obstacle {
+    #[error(transparent)]
+    Info(#[from] info::Error),
+    #[error(transparent)]
+    Version(#[from] version::Incompatible),
+    #[error(transparent)]
+    Channel(#[from] channel::Error),
+    #[error("get an answer to a readiness call: {0}")]
+    NotReady(String),
+}
+
+impl Obstacle {
+    /// A stable word for reports.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Version(_) => "incompatible",
+            Self::Info(info::Error::Malformed(_) | info::Error::Oversized) => "protocol",
+            Self::Info(_) | Self::Channel(_) | Self::NotReady(_) => "unreachable",
+        }
+    }
+}
+
+impl Peer {
+    /// Waits until user code is there. Says what is in the way once it has been for as long as an answer may take,
+    /// at once when waiting alone will not help.
+    pub(crate) async fn reach(&self) -> (Channel, Info) {
+        let since = Instant::now();
+        let mut told: Option<Instant> = None;
+        let mut pause = Pause::between(LOOK_MIN, LOOK_MAX);
+        loop {
+            let obstacle = match self.attempt().await {
+                Ok(reached) => return reached,
+                Err(obstacle) => obstacle,
+            };
+            let code = obstacle.code();
+            let patience =
+                if code == "unreachable" { self.settings.unresponsive_after } else { Duration::ZERO };
+            let quiet =
+                told.map_or(since.elapsed() < patience, |at| at.elapsed() < self.settings.unresponsive_after);
+            if !quiet {
+                told = Some(Instant::now());
+                let message = format!(
+                    "user code is not there after {} s: failed to {}",
+                    since.elapsed().as_secs(),
+                    chain(&obstacle)
+                );
+                self.report(code, message, String::new(), Vec::new());
+            }
+            tokio::time::sleep(pause.grow()).await;
+        }
+    }
+
+    /// Reaches user code and opens a stream with it, for as long as it takes; every failure is told.
+    pub(crate) async fn establish<'o, S>(
+        &self,
+        open: impl Fn(Channel, Info) -> BoxFuture<'o, Result<S, Trouble>>,
+    ) -> S {
+        let mut pause = Pause::between_streams();
+        loop {
+            let (channel, info) = self.reach().await;
+            match open(channel, info).await {
+                Ok(stream) => return stream,
+                Err(trouble) => {
+                    let (code, message, details) = match trouble {
+                        Trouble::Crashed { message, details } => ("crashed", message, details),
+                        Trouble::Protocol { message, .. } => ("protocol", message, String::new()),
+                        Trouble::Left => ("crashed", "it ended the stream".to_owned(), String::new()),
+                    };
+                    self.report(
+                        code,
+                        format!("user code did not shake hands: {message}"),
+                        details,
+                        Vec::new(),
+                    );
+                }
+            }
+            tokio::time::sleep(pause.grow()).await;
+        }
+    }
+
+    async fn attempt(&self) -> Result<(Channel, Info), Obstacle> {
+        let directory = &self.settings.directory;
+        let info = info::read(&self.component.info_file(directory)).await?;
+        version::check(self.component, &info, &self.settings.own_version)?;
+        let channel = channel::connect(&self.component.socket(directory, info.map_mode)).await?;
+        match tokio::time::timeout(FIRST_PROBE_WAIT, (self.probe)(channel.clone())).await {
+            Ok(Ok(())) => Ok((channel, info)),
+            Ok(Err(status)) => Err(Obstacle::NotReady(trouble::describe(&status))),
+            Err(_) => Err(Obstacle::NotReady("none came in time".to_owned())),
+        }
+    }
+
+    /// Whether the process behind `channel` answers at this moment.
+    pub(crate) async fn answers(&self, channel: Channel) -> bool {
+        matches!(tokio::time::timeout(PROBE_WAIT, (self.probe)(channel)).await, Ok(Ok(())))
+    }
+
+    /// As [`Peer::answers`], for whatever connection there is at this moment.
+    pub(crate) async fn ready(&self, reached: &watch::Receiver<Option<Channel>>) -> bool {
+        let channel = reached.borrow().clone();
+        match channel {
+            Some(channel) => self.answers(channel).await,
+            None => false,
+        }
+    }
+
+    pub(crate) fn report(&self, code: &'static str, message: String, details: String, messages: Vec<String>) {
+        self.incidents.report(Incident {
+            container: self.component.container().to_owned(),
+            code,
+            message,
+            details,
+            messages,
+            at: std::time::SystemTime::now(),
+        });
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,6 @@
+//! The conformance suites of the doors: what every implementation of a door is held to, written once.
+
+pub mod buffer;
+pub mod sink;
+pub mod source;
+mod wait;

@@ -1,0 +1,4 @@
+//! What the decisions promise, shown from outside.
+
+mod assign;
+mod book;

@@ -1,0 +1,3 @@
+//! Looks at a place and makes a plan true there.
+
+pub mod local;

@@ -1,0 +1,9 @@
+//! One machine: every vertex runs in this process, user code in processes of its own.
+
+pub mod engine;
+pub mod namespace;
+pub mod process;
+pub mod program;
+pub mod secrets;
+pub mod snapshot;
+pub mod state;

@@ -1,0 +1,27 @@
+//! Runs one vertex until told to stop, losing nothing.
+//!
+//! Source vertex, map vertex, sink vertex and mono vertex are the same loop with different doors: a unit takes a batch
+//! from its inlet, passes it through the [`stage`], and commits what it became together with its own progress. What a
+//! worker owns comes from outside as [`Orders`]; it never decides that itself. The worker knows nothing of what lies
+//! behind a door: `wire` alone opens them.
+
+mod backoff;
+mod batch;
+mod desk;
+mod graph;
+mod inlet;
+mod metrics;
+mod retry;
+mod route;
+mod setup;
+mod stage;
+mod tail;
+mod unit;
+pub mod wire;
+mod worker;
+
+pub use backoff::{Strategy, Then};
+pub use graph::Graph;
+pub use metrics::{Drops, Families, Metrics, Who};
+pub use setup::{Bypass, Call, Edge, Exhausted, Input, Limits, Out, Redeliveries, Setup, Sinks, Watermark};
+pub use worker::{Ended, Handle, Orders, UnitReport, Worker};

@@ -1,0 +1,236 @@
+//! What happens to a batch between being read and being committed: transformer, map, bypass, sinks, and what becomes of
+//! messages that are sent back. It holds nothing from one batch to the next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use model::door::Error;
+use model::door::source::Answer;
+use model::verdict::Nack;
+use model::{Message, Redelivery, Time};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::warn;
+
+use crate::batch::{Processed, Work};
+use crate::desk::{DeskHandle, Window};
+use crate::metrics::Metrics;
+use crate::setup::{Bypass, Call, Exhausted, Redeliveries, Watermark};
+
+mod call;
+mod pass;
+
+use pass::Passed;
+
+/// Where a message goes that is sent back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    /// Into the vertex's retry slot.
+    Slot,
+    /// To the source that gave it.
+    Source,
+    /// Nowhere: it is tried again on the spot, and everything behind it waits.
+    InPlace,
+}
+
+pub(crate) struct Stage {
+    pub(crate) transform: Option<Call>,
+    pub(crate) map: Option<Call>,
+    pub(crate) desk: Option<(DeskHandle, Bypass)>,
+    pub(crate) returns: Return,
+    pub(crate) redelivery: Redeliveries,
+    pub(crate) watermark: Watermark,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Bounds what is in user code over all units of the worker.
+    pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) in_flight_max: usize,
+}
+
+/// Why a message does not go on.
+#[derive(Clone, Debug, PartialEq)]
+enum Returned {
+    /// It was sent back.
+    Nack(Nack),
+    /// It can never be taken.
+    Refused,
+}
+
+impl Stage {
+    /// Turns a batch into what it became. Waits for as long as user code and sinks take.
+    pub(crate) async fn process(self: Arc<Self>, work: Work) -> Result<Processed, Error> {
+        let Work { messages, receipts, steps, end } = work;
+        assert!(receipts.is_empty() || receipts.len() == messages.len(), "a receipt for each message, or none");
+        let taken = messages.len() as u32;
+        let started = Some(Instant::now());
+        let offsets = if receipts.is_empty() {
+            Vec::new()
+        } else {
+            messages.iter().map(|message| message.offset.clone()).collect()
+        };
+        let answers: Vec<_> = receipts.into_iter().map(|receipt| (receipt, Answer::Done)).collect();
+        let mut processed =
+            Processed { answers, offsets, steps, end, taken, started, ..Processed::default() };
+        if messages.is_empty() {
+            return Ok(processed);
+        }
+        if self.transform.is_none() && self.map.is_none() && self.desk.is_none() {
+            processed.of = (0..taken).collect();
+            processed.outputs = messages;
+            return Ok(processed);
+        }
+        let passed = self.admitted(messages).await?;
+        self.conclude(passed, &mut processed).await?;
+        Ok(processed)
+    }
+
+    /// One pass, with room in user code.
+    async fn admitted(&self, messages: Vec<Message>) -> Result<Passed, Error> {
+        let _permit = self.admit(messages.len()).await;
+        self.pass(messages).await
+    }
+
+    async fn admit(&self, messages: usize) -> Option<SemaphorePermit<'_>> {
+        if self.transform.is_none() && self.map.is_none() {
+            return None;
+        }
+        let permits = messages.min(self.in_flight_max) as u32;
+        Some(self.in_flight.acquire_many(permits).await.expect("the bound is never closed"))
+    }
+
+    /// Decides about what was sent back.
+    async fn conclude(&self, passed: Passed, processed: &mut Processed) -> Result<(), Error> {
+        let Passed { outputs, of, mut returned, originals } = passed;
+        (processed.outputs, processed.of) = (outputs, of);
+        if returned.is_empty() {
+            return Ok(());
+        }
+        let returns = match self.returns {
+            // A source that takes no answers takes nothing back.
+            Return::Source if processed.answers.is_empty() => Return::InPlace,
+            returns => returns,
+        };
+        match returns {
+            Return::Source => {
+                let exhausted = self.take_exhausted(&mut returned, &originals);
+                for (place, nack) in self.give_up(exhausted).await? {
+                    returned.insert(place, Returned::Nack(nack));
+                }
+                for (place, reason) in returned {
+                    if let (Returned::Nack(nack), Some(answer)) = (reason, processed.answers.get_mut(place as usize)) {
+                        let deliveries_max = nack.deliveries_max.or(self.redelivery.deliveries_max);
+                        answer.1 = Answer::Nack(Nack { deliveries_max, ..nack });
+                    }
+                }
+            }
+            Return::Slot => processed.back = self.send_back(returned, &originals).await?,
+            Return::InPlace => self.again_in_place(returned, &originals, processed).await?,
+        }
+        Ok(())
+    }
+
+    /// Tries again until everything has gone on or was given up. Results keep the order of the messages.
+    async fn again_in_place(
+        &self,
+        returned: BTreeMap<u32, Returned>,
+        originals: &[Message],
+        processed: &mut Processed,
+    ) -> Result<(), Error> {
+        let mut again = self.send_back(returned, originals).await?;
+        if again.is_empty() {
+            return Ok(());
+        }
+        let outputs = std::mem::take(&mut processed.outputs);
+        let mut all: Vec<_> = std::mem::take(&mut processed.of).into_iter().zip(outputs).collect();
+        while !again.is_empty() {
+            let due = again.iter().filter_map(|(_, message)| message.redelivery.as_ref()).map(|r| r.not_before);
+            wait_until(due.max()).await;
+            let (places, messages): (Vec<_>, Vec<_>) = again.into_iter().unzip();
+            let Passed { outputs, of, returned, originals } = self.admitted(messages).await?;
+            all.extend(of.into_iter().map(|own| places[own as usize]).zip(outputs));
+            let own = self.send_back(returned, &originals).await?;
+            again = own.into_iter().map(|(own, message)| (places[own as usize], message)).collect();
+        }
+        all.sort_by_key(|(place, _)| *place);
+        (processed.of, processed.outputs) = all.into_iter().unzip();
+        Ok(())
+    }
+
+    /// The messages that were sent back, with one delivery more, ready for the next; exhausted ones leave here.
+    async fn send_back(
+        &self,
+        mut returned: BTreeMap<u32, Returned>,
+        originals: &[Message],
+    ) -> Result<Vec<(u32, Message)>, Error> {
+        let exhausted = self.take_exhausted(&mut returned, originals);
+        for (place, nack) in self.give_up(exhausted).await? {
+            returned.insert(place, Returned::Nack(nack));
+        }
+        self.metrics.nack.inc_by(returned.len() as u64);
+        let again = |(place, reason)| {
+            let message = &originals[place as usize];
+            let nack = match reason {
+                Returned::Nack(nack) => nack,
+                Returned::Refused => unreachable!("what is refused is exhausted at once"),
+            };
+            let redelivery = Redelivery {
+                attempt: attempt(message).saturating_add(1),
+                not_before: now().after(nack.delay.max(self.redelivery.delay_min)),
+                deliveries_max: nack.deliveries_max.or(self.redelivery.deliveries_max),
+                reason: nack.reason,
+            };
+            (place, Message { redelivery: Some(Box::new(redelivery)), ..message.clone() })
+        };
+        Ok(returned.into_iter().map(again).collect())
+    }
+
+    /// Takes out what was delivered as often as allowed.
+    fn take_exhausted(
+        &self,
+        returned: &mut BTreeMap<u32, Returned>,
+        originals: &[Message],
+    ) -> Vec<(u32, Message)> {
+        let exhausted = |place: &u32, reason: &mut Returned| match reason {
+            Returned::Refused => true,
+            Returned::Nack(nack) => {
+                let most = nack.deliveries_max.or(self.redelivery.deliveries_max);
+                most.is_some_and(|most| attempt(&originals[*place as usize]) >= most)
+            }
+        };
+        returned
+            .extract_if(.., exhausted)
+            .map(|(place, _)| (place, originals[place as usize].clone()))
+            .collect()
+    }
+
+    /// Lets messages go for good. Gives those back that the fallback sink sends back: nothing is lost that has a place
+    /// to go to.
+    async fn give_up(&self, exhausted: Vec<(u32, Message)>) -> Result<Vec<(u32, Nack)>, Error> {
+        let Some((_, first)) = exhausted.first() else { return Ok(Vec::new()) };
+        warn!(messages = exhausted.len(), first = %first.id, "messages were delivered as often as allowed");
+        let (Exhausted::Fallback, Some((desk, _))) = (self.redelivery.exhausted, &self.desk) else {
+            self.metrics.dropped.exhausted.inc_by(exhausted.len() as u64);
+            return Ok(Vec::new());
+        };
+        let (places, messages): (Vec<_>, Vec<_>) = exhausted.into_iter().unzip();
+        let written = desk.write(Window::Fallback, messages).await?;
+        let refused = written.back.into_iter().map(|(at, nack)| (places[at as usize], nack)).collect();
+        Ok(refused)
+    }
+}
+
+fn attempt(message: &Message) -> u32 {
+    message.redelivery.as_ref().map_or(1, |redelivery| redelivery.attempt)
+}
+
+/// The wall clock.
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Time::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Waits until the wall clock has reached this time.
+pub(crate) async fn wait_until(time: Option<Time>) {
+    if let Some(time) = time {
+        tokio::time::sleep(time.since(now())).await;
+    }
+}

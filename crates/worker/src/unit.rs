@@ -1,0 +1,235 @@
+//! The loop of one unit: read, process, commit, in input order, with several batches in hand.
+//!
+//! Reading stops while too much waits to be committed; a commit takes everything that is ready. A unit told to finish
+//! reads no more, finishes what is in hand, commits, releases and ends. Dropping the future at any point loses nothing:
+//! what was not committed is read again by the next owner.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use model::door::{Class, Error};
+use model::{Epoch, Position};
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Processed, Ready, Work};
+use crate::inlet::{Inlet, Read};
+use crate::metrics::Metrics;
+use crate::stage::Stage;
+use crate::tail::Tail;
+
+/// Batches of one unit that are in the stage at once.
+const BATCHES_IN_HAND: usize = 4;
+/// Batches that may wait to be committed before reading stops; their output is bounded as well, by one commit.
+const READY_BATCHES_MAX: usize = 64;
+
+/// What a unit shows of itself while it runs.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    pub(crate) epoch: Epoch,
+    /// Messages read and not yet committed.
+    pub(crate) in_hand: AtomicU64,
+    /// The sequence of the last committed position.
+    pub(crate) sequence: AtomicU64,
+    /// Messages committed in this ownership.
+    pub(crate) done: AtomicU64,
+    /// The last read of the source found nothing.
+    pub(crate) empty: AtomicBool,
+    /// Milliseconds from the gauge's beginning to the last commit.
+    progress_ms: AtomicU64,
+    begun: Instant,
+}
+
+impl Gauge {
+    pub(crate) fn new(epoch: Epoch, position: Position) -> Self {
+        Self {
+            epoch,
+            in_hand: AtomicU64::new(0),
+            sequence: AtomicU64::new(position.sequence),
+            done: AtomicU64::new(0),
+            empty: AtomicBool::new(false),
+            progress_ms: AtomicU64::new(0),
+            begun: Instant::now(),
+        }
+    }
+
+    pub(crate) fn progress(&self, taken: u64, position: Position) {
+        self.in_hand.fetch_sub(taken, Ordering::Relaxed);
+        self.done.fetch_add(taken, Ordering::Relaxed);
+        self.sequence.store(position.sequence, Ordering::Relaxed);
+        self.progress_ms.store(self.begun.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn since_progress(&self) -> Duration {
+        let last = Duration::from_millis(self.progress_ms.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(last)
+    }
+}
+
+/// How a unit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to finish and has released.
+    Released,
+    /// Its source has nothing more to give, and it has released.
+    Exhausted,
+    /// It has another owner.
+    Lost,
+}
+
+pub(crate) struct UnitLoop {
+    pub(crate) inlet: Inlet,
+    pub(crate) batch_messages: usize,
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) tail: Box<Tail>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) finish: CancellationToken,
+}
+
+type Processing = Pin<Box<dyn Future<Output = Result<Processed, Error>> + Send>>;
+
+/// A commit under way, or the tail that waits for the next one.
+pub(crate) enum Settling {
+    Idle(Box<Tail>),
+    Busy { future: Pin<Box<dyn Future<Output = (Box<Tail>, Result<(), Error>)> + Send>>, taken: u64 },
+}
+
+impl Settling {
+    /// Returns when the commit under way is done, with the number of messages it took. Dropping the future loses
+    /// nothing.
+    pub(crate) async fn settled(&mut self) -> Result<u64, Error> {
+        let Self::Busy { future, taken } = self else { return std::future::pending().await };
+        let ((tail, result), taken) = (future.await, *taken);
+        *self = Self::Idle(tail);
+        result.map(|()| taken)
+    }
+}
+
+/// What happens in a unit.
+enum Event {
+    Settled(u64),
+    Processed(Processed),
+    Finish,
+    Read(Read),
+}
+
+/// What is in hand, in input order.
+struct Hand {
+    inlet: Inlet,
+    queued: VecDeque<Work>,
+    processing: FuturesOrdered<Processing>,
+    ready: Ready,
+    bundle_bytes_max: usize,
+    batch_messages: usize,
+}
+
+impl Hand {
+    fn is_empty(&self) -> bool {
+        self.queued.is_empty() && self.processing.is_empty() && self.ready.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.queued.is_empty()
+            && self.processing.len() < BATCHES_IN_HAND
+            && self.ready.len() < READY_BATCHES_MAX
+            && self.ready.bytes() < self.bundle_bytes_max
+    }
+
+    async fn next(&mut self, settling: &mut Settling, finish: Option<&CancellationToken>) -> Result<Event, Error> {
+        let reads = finish.is_some() && self.has_room();
+        let Self { inlet, queued, processing, batch_messages, .. } = self;
+        let finishes = async {
+            match finish {
+                Some(finish) => finish.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            taken = settling.settled() => Ok(Event::Settled(taken?)),
+            Some(processed) = processing.next(), if !processing.is_empty() => Ok(Event::Processed(processed?)),
+            () = finishes => Ok(Event::Finish),
+            read = inlet.read(*batch_messages, queued), if reads => Ok(Event::Read(read?)),
+        }
+    }
+
+    /// Forgets what is not begun and not committed: the next owner reads it. Gives the number of messages.
+    fn forget(&mut self) -> u64 {
+        match self.inlet {
+            Inlet::Slot { .. } => self.queued.drain(..).map(|work| work.messages.len() as u64).sum(),
+            // A source may have no other owner; what it gave is finished.
+            Inlet::Source { .. } | Inlet::Ended => 0,
+        }
+    }
+}
+
+impl UnitLoop {
+    /// Runs until told to finish, until the input ends, or until the unit is lost.
+    pub(crate) async fn run(self) -> Result<End, Error> {
+        match self.run_to_end().await {
+            Err(error) if error.class() == Class::Lost => Ok(End::Lost),
+            other => other,
+        }
+    }
+
+    async fn run_to_end(self) -> Result<End, Error> {
+        let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish } = self;
+        let bundle_bytes_max = tail.bundle_bytes_max();
+        let mut hand = Hand {
+            inlet,
+            queued: VecDeque::new(),
+            processing: FuturesOrdered::new(),
+            ready: Ready::default(),
+            bundle_bytes_max,
+            batch_messages,
+        };
+        let mut settling = Settling::Idle(tail);
+        let mut position = Position::default();
+        let mut end = None;
+        loop {
+            while hand.processing.len() < BATCHES_IN_HAND
+                && let Some(work) = hand.queued.pop_front()
+            {
+                hand.processing.push_back(Box::pin(stage.clone().process(work)));
+            }
+            settling = match settling {
+                Settling::Idle(tail) if !hand.ready.is_empty() => {
+                    let bundle = hand.ready.collect(bundle_bytes_max);
+                    let taken = u64::from(bundle.taken);
+                    position = bundle.end;
+                    Settling::Busy { future: Box::pin(tail.settle(bundle, Vec::new())), taken }
+                }
+                Settling::Idle(tail) if hand.is_empty() && end.is_some() => {
+                    tail.release().await?;
+                    return Ok(end.unwrap_or(End::Released));
+                }
+                other => other,
+            };
+            match hand.next(&mut settling, end.is_none().then_some(&finish)).await? {
+                Event::Settled(taken) => gauge.progress(taken, position),
+                Event::Processed(processed) => {
+                    Tail::report(&metrics, hand.ready.push(processed, bundle_bytes_max));
+                }
+                Event::Finish => {
+                    end = Some(End::Released);
+                    gauge.in_hand.fetch_sub(hand.forget(), Ordering::Relaxed);
+                }
+                Event::Read(Read::Some { messages, bytes }) => {
+                    gauge.empty.store(messages == 0, Ordering::Relaxed);
+                    gauge.in_hand.fetch_add(messages, Ordering::Relaxed);
+                    metrics.count_read(messages, bytes);
+                }
+                Event::Read(Read::Ended) => {
+                    end = Some(End::Exhausted);
+                    hand.inlet = Inlet::Ended;
+                }
+            }
+        }
+    }
+}

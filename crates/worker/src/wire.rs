@@ -1,0 +1,257 @@
+//! From what a vertex is to open doors: the one file of this crate that knows what lies behind them.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::resolve::{OnFailure, Redelivery, Retry, TagTest, VertexSettings};
+use api::spec::{self, OnExhausted};
+use connect::open::{self, Context, Role};
+use connect::source::http::Listening;
+use connect::udf::map::UserMap;
+use connect::udf::transform::UserTransformer;
+use model::Incarnation;
+use model::door::buffer::Buffer;
+use model::door::map::Map;
+use model::door::sink::Sink;
+
+use crate::backoff::{Strategy, Then};
+use crate::graph::{Graph, condition};
+use crate::metrics::Metrics;
+use crate::setup::{Bypass, Call, Exhausted, Input, Limits, Out, Redeliveries, Setup, Sinks, Watermark};
+
+/// The shortest wait before a message that was sent back is tried again.
+const REDELIVERY_DELAY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The parts of a vertex that a manifest gives.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    /// Everything resolved.
+    pub settings: &'a VertexSettings,
+    /// Its source, if it has one.
+    pub source: Option<&'a spec::Source>,
+    /// Its map, if it has one.
+    pub udf: Option<&'a spec::Udf>,
+    /// Its sink, if it has one.
+    pub sink: Option<&'a spec::Sink>,
+    /// What skips the map (mono vertices).
+    pub bypass: Option<&'a spec::Bypass>,
+}
+
+/// Who answers for a user container.
+#[derive(Clone)]
+pub enum UserCode {
+    /// A program behind a socket.
+    Program,
+    /// Code of this process.
+    Native(Arc<dyn Map>),
+}
+
+/// What a replica runs in.
+pub struct Surroundings<'a> {
+    /// For connectors; settings of the vertex are filled in here.
+    pub context: Context,
+    /// Where each user container's sockets are, by container name; the context's directory for those not named.
+    pub directories: &'a BTreeMap<String, PathBuf>,
+    /// The pipeline's graph; empty for a mono vertex.
+    pub graph: &'a Graph,
+    /// The buffer between vertices.
+    pub buffer: Option<Arc<dyn Buffer>>,
+    /// This life of the replica.
+    pub incarnation: Incarnation,
+    /// The vertex's watermark.
+    pub watermark: Watermark,
+    /// The replica's counters.
+    pub metrics: Arc<Metrics>,
+    /// Who answers for the map.
+    pub map: UserCode,
+    /// Who answers for the source transformer.
+    pub transformer: UserCode,
+    /// Sinks of this process that stand in for user containers, by container name.
+    pub sinks: BTreeMap<String, fn() -> Box<dyn Sink>>,
+}
+
+/// A replica that is ready to run, and what people have to be told about it.
+pub struct Wired {
+    /// Everything it needs.
+    pub setup: Setup,
+    /// Where its source listens, when it does.
+    pub urls: Vec<String>,
+}
+
+/// Opens every door of a replica.
+pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wired, open::Error> {
+    let Part { settings, source, udf, sink, bypass } = part;
+    let Surroundings {
+        context,
+        directories,
+        graph,
+        buffer,
+        incarnation,
+        watermark,
+        metrics,
+        map,
+        transformer,
+        sinks: natives,
+    } = surroundings;
+    let context_of = |container: &str| {
+        let directory = directories.get(container).unwrap_or(&context.user_code_directory);
+        Context { user_code_directory: directory.clone(), ..context.clone() }
+    };
+    let (input, urls) = match source {
+        Some(spec) => {
+            let opened = open::open_source(spec, &context_of("udsource")).await?;
+            (
+                Input::Source(opened.opened),
+                opened.listening.map(|at| urls(&settings.name, at)).unwrap_or_default(),
+            )
+        }
+        None => {
+            let topology =
+                graph.topology(&settings.name).expect("the graph has every vertex of its pipeline");
+            (Input::Slots(topology), Vec::new())
+        }
+    };
+    let again = strategy(&settings.retry);
+    let code = |who: UserCode, transforms: bool| -> Arc<dyn Map> {
+        let context = context_of(if transforms { "transformer" } else { "udf" });
+        let user_settings = user_settings(settings, &context);
+        match who {
+            UserCode::Native(door) => door,
+            UserCode::Program if transforms => {
+                Arc::new(UserTransformer::open(user_settings, context.incidents.clone()))
+            }
+            UserCode::Program => Arc::new(UserMap::open(user_settings, context.incidents.clone())),
+        }
+    };
+    let transform = source
+        .and_then(|source| source.transformer.as_ref())
+        .map(|_| Call { door: code(transformer, true), again: again.clone() });
+    let map = udf.map(|_| Call { door: code(map, false), again: again.clone() });
+    let output = match sink {
+        None => Out::Edges(graph.edges_from(&settings.name)),
+        Some(spec) => Out::Sinks(SinkOpener { natives, context_of }.open(spec, bypass, again).await?),
+    };
+    let setup = Setup {
+        vertex: context.vertex.clone(),
+        replica: context.replica,
+        incarnation,
+        input,
+        transform,
+        map,
+        output,
+        buffer,
+        limits: limits(settings),
+        redelivery: redeliveries(&settings.redelivery),
+        watermark,
+        metrics,
+    };
+    Ok(Wired { setup, urls })
+}
+
+/// Opens the sinks of a vertex.
+struct SinkOpener<F> {
+    natives: BTreeMap<String, fn() -> Box<dyn Sink>>,
+    context_of: F,
+}
+
+impl<F: Fn(&str) -> Context> SinkOpener<F> {
+    async fn open(
+        self,
+        spec: &spec::Sink,
+        bypass: Option<&spec::Bypass>,
+        again: Strategy,
+    ) -> Result<Sinks, open::Error> {
+        let primary = self.open_one(&spec.primary, Role::Primary).await?;
+        let fallback = match &spec.fallback {
+            Some(fallback) => Some(self.open_one(fallback, Role::Fallback).await?),
+            None => None,
+        };
+        let on_success = match &spec.on_success {
+            Some(sink) => Some(self.open_one(sink, Role::OnSuccess).await?),
+            None => None,
+        };
+        let rule = |rule: &Option<spec::BypassRule>| {
+            rule.as_ref().map(|rule| condition(Some(&TagTest::from(&rule.tags))))
+        };
+        let bypass = bypass.map_or_else(Bypass::default, |bypass| Bypass {
+            sink: rule(&bypass.sink),
+            fallback: rule(&bypass.fallback),
+            on_success: rule(&bypass.on_success),
+        });
+        Ok(Sinks { primary, fallback, on_success, again, bypass })
+    }
+
+    async fn open_one(&self, spec: &spec::AbstractSink, role: Role) -> Result<Box<dyn Sink>, open::Error> {
+        let container = container_of(role);
+        if let Some(make) = self.natives.get(container) {
+            return Ok(make());
+        }
+        let context = (self.context_of)(container);
+        open::open_sink(spec, role, &context).await
+    }
+}
+
+/// The container that serves a sink of this role.
+fn container_of(role: Role) -> &'static str {
+    match role {
+        Role::Primary => "udsink",
+        Role::Fallback => "fb-udsink",
+        Role::OnSuccess => "ons-udsink",
+    }
+}
+
+/// Where messages can be posted for a vertex.
+fn urls(vertex: &str, listening: Listening) -> Vec<String> {
+    let Listening { https, http } = listening;
+    let plain = http.map(|address| format!("http://{address}/vertices/{vertex}"));
+    plain.into_iter().chain([format!("https://{https}/vertices/{vertex}")]).collect()
+}
+
+fn strategy(retry: &Retry) -> Strategy {
+    let Retry { interval, steps, factor, cap, jitter, on_failure } = retry;
+    Strategy {
+        interval: *interval,
+        factor: *factor,
+        cap: *cap,
+        jitter: *jitter,
+        attempts_max: *steps,
+        then: match on_failure {
+            OnFailure::Retry => Then::Retry,
+            OnFailure::Fallback => Then::Fallback,
+            OnFailure::Drop => Then::Drop,
+        },
+    }
+}
+
+fn limits(settings: &VertexSettings) -> Limits {
+    let whole = |count: u64| usize::try_from(count).unwrap_or(usize::MAX).max(1);
+    Limits {
+        batch_messages: whole(settings.limits.read_batch_size),
+        read_wait: settings.limits.read_timeout,
+        in_flight_messages: whole(settings.in_flight_max()).min(tokio::sync::Semaphore::MAX_PERMITS),
+    }
+}
+
+fn redeliveries(redelivery: &Redelivery) -> Redeliveries {
+    Redeliveries {
+        deliveries_max: redelivery.deliveries_max,
+        exhausted: match redelivery.on_exhausted {
+            OnExhausted::Drop => Exhausted::Drop,
+            OnExhausted::Fallback => Exhausted::Fallback,
+        },
+        delay_min: REDELIVERY_DELAY,
+    }
+}
+
+fn user_settings(settings: &VertexSettings, context: &Context) -> connect::udf::Settings {
+    let some = |count: u64| {
+        NonZeroUsize::new(usize::try_from(count).unwrap_or(usize::MAX)).unwrap_or(NonZeroUsize::MIN)
+    };
+    connect::udf::Settings {
+        concurrency: some(settings.limits.concurrency),
+        batch_max: some(settings.limits.read_batch_size),
+        ..connect::udf::Settings::new(context.user_code_directory.clone(), context.vertex.clone())
+    }
+}

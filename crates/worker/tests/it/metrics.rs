@@ -1,0 +1,1 @@
+//! Counters after a run, as a scraper sees them.

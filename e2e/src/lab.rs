@@ -1,0 +1,187 @@
+//! A place to run `tidegate` in: a directory of its own, the release or test binary, the programs that serve user code.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::wait;
+
+/// A directory of one test.
+pub struct Lab {
+    directory: tempfile::TempDir,
+}
+
+/// A run of `tidegate`; killed when dropped.
+pub struct Run {
+    child: Child,
+    log: PathBuf,
+    state: PathBuf,
+}
+
+/// The path that an environment variable of the test command gives, or the program beside this one.
+fn program(variable: &str, name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return PathBuf::from(path);
+    }
+    let own = std::env::current_exe().expect("a running program has a path");
+    let build = own.ancestors().nth(2).expect("test programs lie two levels below the build directory");
+    build.join(name)
+}
+
+impl Lab {
+    /// A fresh directory.
+    pub fn new() -> Result<Self> {
+        Ok(Self { directory: tempfile::tempdir().context("make a directory for the test")? })
+    }
+
+    /// A path within it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file and gives its path.
+    pub fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The lines of a file; none when it does not exist.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        fs::read_to_string(self.path(name)).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// How often each line is in a file.
+    pub fn counts(&self, name: &str) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for line in self.lines(name) {
+            *counts.entry(line).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Starts `tidegate run` on a manifest, with the state directory `state` of this place.
+    pub fn run(&self, manifest: &Path, arguments: &[&str]) -> Result<Run> {
+        let state = self.path("state");
+        let log = self.path("run.log");
+        let mut note = fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        writeln!(note, "--- run")?;
+        let child = tidegate()
+            .arg("run")
+            .arg(manifest)
+            .arg("--state-dir")
+            .arg(&state)
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(note.try_clone()?)
+            .stderr(note)
+            .process_group(0)
+            .spawn()
+            .context("start tidegate")?;
+        Ok(Run { child, log, state })
+    }
+
+    /// Everything that the runs of this place have printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("run.log")).unwrap_or_default()
+    }
+}
+
+/// The `tidegate` under test.
+pub fn tidegate() -> Command {
+    Command::new(program("TIDEGATE_BIN", "tidegate"))
+}
+
+/// One of this crate's own programs.
+pub fn own_program(name: &str) -> String {
+    program(&format!("TIDEGATE_E2E_{}", name.to_uppercase()), name).display().to_string()
+}
+
+/// A Python with the SDK, or none; then the test is noted as skipped under `name`.
+pub fn python(name: &str) -> Option<String> {
+    if let Some(python) = std::env::var_os("TIDEGATE_TEST_PYTHON") {
+        return Some(python.to_string_lossy().into_owned());
+    }
+    let why = "no Python with pynumaflow (TIDEGATE_TEST_PYTHON); run the tests with `cargo xtask test`";
+    eprintln!("SKIPPED {name}: {why}");
+    if let Some(file) = std::env::var_os("TIDEGATE_SKIPPED") {
+        let list = fs::OpenOptions::new().create(true).append(true).open(file);
+        let mut list = list.expect("the list of skipped tests can be written");
+        writeln!(list, "{name}: {why}").expect("the list of skipped tests can be written");
+    }
+    None
+}
+
+impl Run {
+    /// Where its state is.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until its output has this text.
+    pub fn says(&self, text: &str) {
+        wait::until(&format!("the output has {text:?}; it is {}", self.log.display()), || {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            log.rsplit("--- run").next().is_some_and(|own| own.contains(text)).then_some(())
+        });
+    }
+
+    /// Kills it, with nothing finished.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill().context("kill tidegate")?;
+        self.child.wait().context("wait for tidegate")?;
+        Ok(())
+    }
+
+    /// Asks it to drain and waits for its end.
+    pub fn interrupt(mut self) -> Result<ExitStatus> {
+        signal(self.child.id(), Signal::SIGINT)?;
+        self.ends()
+    }
+
+    /// Waits for its end.
+    pub fn ends(&mut self) -> Result<ExitStatus> {
+        let child = &mut self.child;
+        Ok(wait::until("tidegate ends", || child.try_wait().ok().flatten()))
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Already gone in most tests; a failed test must not leave it behind.
+        if self.child.try_wait().ok().flatten().is_none() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// Sends a signal to a process that the test has started.
+pub fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).context("a process number")?;
+    kill(Pid::from_raw(pid), signal).with_context(|| format!("send {signal} to {pid}"))
+}
+
+/// Processes whose command line has this text: user code that a run has started.
+pub fn processes_with(text: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
+    })
+    .collect()
+}

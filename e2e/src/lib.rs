@@ -1,0 +1,6 @@
+//! Whole pipelines against real things: what tests need to run `tidegate` as a person would, break it, and look at what
+//! it left behind. Every wait is for a condition and has a limit; every process that was started is ended.
+
+pub mod http;
+pub mod lab;
+pub mod wait;

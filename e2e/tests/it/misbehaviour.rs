@@ -1,0 +1,106 @@
+//! User code that panics, hangs, is killed or never comes: named errors, nothing lost, and our process stays.
+
+use std::fmt::Write as _;
+
+use e2e::lab::{Lab, own_program, processes_with, signal};
+use e2e::wait;
+use nix::sys::signal::Signal;
+
+const MANIFEST: &str = "apiVersion: numaflow.numaproj.io/v1alpha1\nkind: Pipeline\nmetadata: {name: faulty}\nspec:\n  vertices:\n\
+    \x20 - name: in\n    source: {file: {path: in.txt}}\n\
+    \x20 - name: cat\n    udf: {container: {image: cat}}\n\
+    \x20 - name: out\n    sink: {file: {path: out.txt}}\n\
+    \x20 edges:\n  - {from: in, to: cat}\n  - {from: cat, to: out}\n";
+
+/// A pipeline over these lines, through the SDK map that does what they say.
+fn start(lab: &Lab, lines: &[String]) -> e2e::lab::Run {
+    let mut text = String::new();
+    for line in lines {
+        writeln!(text, "{line}").expect("a String takes any text");
+    }
+    lab.write("in.txt", &text).unwrap();
+    let manifest = lab.write("faulty.yaml", MANIFEST).unwrap();
+    lab.run(&manifest, &["--exec", &format!("cat={}", own_program("sdk_map"))]).unwrap()
+}
+
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("line {number}")).collect()
+}
+
+fn assert_exact(lab: &Lab, mut expected: Vec<String>) {
+    let mut found = lab.lines("out.txt");
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "{}", lab.log());
+}
+
+#[test]
+fn a_panic_of_user_code_is_named_and_costs_nothing() {
+    let lab = Lab::new().unwrap();
+    let mut lines = numbered(2_000);
+    lines.insert(700, format!("panic-once {}", lab.path("seen").display()));
+    let mut run = start(&lab, &lines);
+    assert!(run.ends().unwrap().success(), "{}", lab.log());
+    assert_exact(&lab, lines);
+    assert!(lab.log().contains("told to panic once"), "the panic's own words are shown: {}", lab.log());
+}
+
+#[test]
+fn user_code_that_is_killed_comes_back_and_nothing_is_missing() {
+    let lab = Lab::new().unwrap();
+    let lines = numbered(100_000);
+    let mut run = start(&lab, &lines);
+    let needle = format!("{}", own_program("sdk_map"));
+    for kill in 1..=3 {
+        let goal = kill * 10_000;
+        wait::until("some lines are out", || (lab.lines("out.txt").len() >= goal).then_some(()));
+        let own_group = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/environ"))
+                .is_ok_and(|environ| environ.contains("faulty"))
+        };
+        for pid in processes_with(&needle).into_iter().filter(own_group) {
+            // It may be gone already: that is what is wanted.
+            drop(signal(pid, Signal::SIGKILL));
+        }
+    }
+    assert!(run.ends().unwrap().success(), "{}", lab.log());
+    assert_exact(&lab, lines);
+}
+
+#[test]
+fn results_that_are_dropped_or_doubled_are_what_user_code_said() {
+    let lab = Lab::new().unwrap();
+    let mut lines = numbered(100);
+    lines.extend(["drop".to_owned(), "twice".to_owned(), "drop".to_owned()]);
+    let mut run = start(&lab, &lines);
+    assert!(run.ends().unwrap().success(), "{}", lab.log());
+    let mut expected = numbered(100);
+    expected.extend(["twice".to_owned(), "twice".to_owned()]);
+    assert_exact(&lab, expected);
+}
+
+#[test]
+fn a_container_that_nothing_runs_is_refused_with_all_the_ways() {
+    let lab = Lab::new().unwrap();
+    lab.write("in.txt", "x\n").unwrap();
+    let manifest = lab.write("faulty.yaml", MANIFEST).unwrap();
+    let status = lab.run(&manifest, &[]).unwrap().ends().unwrap();
+    assert_eq!(status.code(), Some(2), "{}", lab.log());
+    for way in ["cat/udf", "--exec", "tidegate.yaml"] {
+        assert!(lab.log().contains(way), "{way} is not in {}", lab.log());
+    }
+}
+
+#[test]
+fn a_state_directory_serves_one_process_and_one_manifest() {
+    let lab = Lab::new().unwrap();
+    let first = start(&lab, &numbered(1_000));
+    first.says("runs on this machine");
+    let second = lab.run(&lab.path("faulty.yaml"), &["--exec", &format!("cat={}", own_program("sdk_map"))]);
+    assert_eq!(second.unwrap().ends().unwrap().code(), Some(2), "{}", lab.log());
+    drop(first);
+    let other = lab.write("other.yaml", &MANIFEST.replace("path: out.txt", "path: elsewhere.txt")).unwrap();
+    let refused = lab.run(&other, &["--exec", &format!("cat={}", own_program("sdk_map"))]);
+    assert_eq!(refused.unwrap().ends().unwrap().code(), Some(2), "{}", lab.log());
+    assert!(lab.log().contains("--force"), "{}", lab.log());
+}
