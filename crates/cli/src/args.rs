@@ -2,7 +2,7 @@
 //!
 //! Invariant: every flag says its default and its unit in its help text.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -220,7 +220,9 @@ pub(crate) struct CompletionArgs {
 
 /// Prints a completion script.
 pub(crate) fn complete(shell: Shell) -> Outcome {
-    clap_complete::generate(shell, &mut Args::command(), "tidegate", &mut io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "tidegate", &mut script);
+    io::stdout().write_all(&script)?;
     Ok(Exit::Done)
 }
 

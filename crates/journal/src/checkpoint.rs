@@ -186,7 +186,12 @@ impl<F: DiskFile> Writer<F> {
     }
 
     /// Writes the last piece, makes all of it durable and gives it its final name. Returns its size.
-    pub(crate) fn end<D: Disk<File = F>>(&mut self, disk: &D, place: &Place, end: &End) -> Result<u64, Error> {
+    pub(crate) fn end<D: Disk<File = F>>(
+        &mut self,
+        disk: &D,
+        place: &Place,
+        end: &End,
+    ) -> Result<u64, Error> {
         assert!(self.state_written, "the end comes last");
         assert!(end.last_record >= self.header.covers, "what is covered is durable");
         self.write_piece(PIECE_END, &end.encode(), place)?;

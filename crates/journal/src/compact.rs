@@ -83,7 +83,8 @@ impl Mover {
             let header = scanner.header(self.at).map_err(read_failed)?.ok_or_else(|| failed("no record"))?;
             let meta = scanner.meta(self.at, &header).map_err(read_failed)?;
             let meta = meta.ok_or_else(|| failed("the checksum of the record does not match"))?;
-            let mut frames = Frames { offset: self.at + header.payload_start(), sequence: header.first_sequence };
+            let mut frames =
+                Frames { offset: self.at + header.payload_start(), sequence: header.first_sequence };
             for op in Ops::new(meta) {
                 let op = op.map_err(|_| failed("the record has parts of no known kind"))?;
                 let Some((log, slot)) = frames.next(&op, segment.number) else { continue };
@@ -118,7 +119,11 @@ impl Frames {
                 (log, sequence, length, crc)
             }
             Op::Move { log, sequence, length, crc } => (log, sequence, length, crc),
-            Op::SettleThrough { .. } | Op::SettleOne { .. } | Op::Put { .. } | Op::Delete { .. } | Op::Name { .. } => {
+            Op::SettleThrough { .. }
+            | Op::SettleOne { .. }
+            | Op::Put { .. }
+            | Op::Delete { .. }
+            | Op::Name { .. } => {
                 return None;
             }
         };

@@ -274,9 +274,12 @@ fn next_op<'a>(fields: &mut Fields<'a>) -> Option<Op<'a>> {
         OP_PUT => Op::Put { key: fields.key()?, value: fields.value()? },
         OP_DELETE => Op::Delete { key: fields.key()? },
         OP_NAME => Op::Name { log: fields.u32()?, name: fields.name()? },
-        OP_MOVE => {
-            Op::Move { log: fields.u32()?, sequence: fields.u64()?, length: fields.u32()?, crc: fields.u32()? }
-        }
+        OP_MOVE => Op::Move {
+            log: fields.u32()?,
+            sequence: fields.u64()?,
+            length: fields.u32()?,
+            crc: fields.u32()?,
+        },
         _ => return None,
     })
 }

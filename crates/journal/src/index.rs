@@ -233,9 +233,11 @@ impl Index {
     pub(crate) fn from(&self, from: u64) -> impl Iterator<Item = (Slot, Option<&Bytes>)> {
         let start = self.slots.partition_point(|slot| slot.sequence < from);
         let uncached = self.slots.len() - self.cached.len();
-        self.slots.range(start..).enumerate().filter(|(_, slot)| !slot.is_settled()).map(move |(at, slot)| {
-            (*slot, (start + at).checked_sub(uncached).map(|at| &self.cached[at]))
-        })
+        self.slots
+            .range(start..)
+            .enumerate()
+            .filter(|(_, slot)| !slot.is_settled())
+            .map(move |(at, slot)| (*slot, (start + at).checked_sub(uncached).map(|at| &self.cached[at])))
     }
 
     /// Ranges of sequences above the floor, both ends included, in which every frame of this log is settled.

@@ -69,14 +69,15 @@ impl<D: Disk> Journal<D> {
     /// calls is the order in the journal.
     ///
     /// `done` is called exactly once, on the commit thread, when the transaction is durable and visible to
-    /// `read`, `get` and `stats`, or has failed; never if this call returns an error. It must be short: the next group is not
-    /// written before it returns.
+    /// `read`, `get` and `stats`, or has failed; never if this call returns an error. It must be short and must not
+    /// panic: the next group is not written before it returns, and a panic stops the journal.
     ///
     /// Waits while [`Options::queue_bytes`] or [`Options::queue_transactions`] are exceeded. A caller that
     /// must not wait keeps what it has in flight below these.
     ///
     /// A transaction may settle any sequence that has been given out. [`Error::SettledAhead`] if it settles one
-    /// that has not.
+    /// that has not. The sequences of a transaction that fails stay unused until the journal is opened anew;
+    /// then they may be given again. Those of durable transactions never are.
     pub fn submit(
         &self,
         transaction: Transaction,
@@ -104,7 +105,13 @@ impl<D: Disk> Journal<D> {
     /// Stops before the sum of their lengths (each counted with 32 bytes more) would exceed `max_bytes`, but
     /// gives at least one frame if there is one. Frames that are not cached are read from the disk and checked;
     /// [`Error::Damaged`] if one is not what was appended, after the frames before it have been given.
-    pub fn read(&self, log: LogId, from: u64, max_bytes: usize, into: &mut Vec<Entry>) -> Result<usize, Error> {
+    pub fn read(
+        &self,
+        log: LogId,
+        from: u64,
+        max_bytes: usize,
+        into: &mut Vec<Entry>,
+    ) -> Result<usize, Error> {
         self.shared.read_log(log, from, max_bytes, into)
     }
 
@@ -160,7 +167,10 @@ impl<D: Disk> Drop for Journal<D> {
 impl<D: Disk> std::fmt::Debug for Journal<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let last = self.shared.counters.durable_record.load(Ordering::Relaxed);
-        f.debug_struct("Journal").field("place", &self.shared.place.0).field("records", &last).finish_non_exhaustive()
+        f.debug_struct("Journal")
+            .field("place", &self.shared.place.0)
+            .field("records", &last)
+            .finish_non_exhaustive()
     }
 }
 

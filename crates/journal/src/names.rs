@@ -14,6 +14,8 @@ pub(crate) enum Kind {
 
 /// Room kept for settlements on a full disk.
 pub(crate) const RESERVE: &str = "reserve";
+/// The same while it is being filled.
+pub(crate) const RESERVE_PARTIAL: &str = "reserve.partial";
 /// Locked while a journal is open.
 pub(crate) const LOCK: &str = "lock";
 /// A checkpoint that is being written.
@@ -32,7 +34,9 @@ pub(crate) fn checkpoint(number: u64) -> String {
 
 pub(crate) fn parse(name: &str) -> Option<Kind> {
     let digits = |text: &str, width: usize| {
-        (text.len() == width && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<u64>().ok()).flatten()
+        (text.len() == width && text.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| text.parse::<u64>().ok())
+            .flatten()
     };
     if let Some(stem) = name.strip_suffix(SEGMENT) {
         return digits(stem, 10).and_then(|n| u32::try_from(n).ok()).map(Kind::Segment);

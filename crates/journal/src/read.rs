@@ -140,7 +140,11 @@ fn read_run<F: DiskFile>(
 }
 
 /// Reads and checks one frame.
-pub(crate) fn read_frame<F: DiskFile>(segment: &Segment<F>, slot: Slot, place: &Place) -> Result<Bytes, Error> {
+pub(crate) fn read_frame<F: DiskFile>(
+    segment: &Segment<F>,
+    slot: Slot,
+    place: &Place,
+) -> Result<Bytes, Error> {
     let mut one = Vec::with_capacity(1);
     read_run(segment, &[slot], place, &mut one)?;
     Ok(one.pop().expect("one frame was read").bytes)

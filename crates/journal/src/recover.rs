@@ -83,7 +83,8 @@ impl<D: Disk> Scene<'_, D> {
 
 pub(crate) fn recover<D: Disk>(disk: D, options: Options) -> Result<Recovered<D>, Error> {
     let place = Place(disk.place());
-    let mut scene = Scene { disk: &disk, place: &place, options: &options, damaged: Vec::new(), accepted: Vec::new() };
+    let mut scene =
+        Scene { disk: &disk, place: &place, options: &options, damaged: Vec::new(), accepted: Vec::new() };
     let mut files = Files::list(&disk, &place)?;
     // A name that was seen may not be on the disk yet; nothing is deleted because of it before it is.
     disk.sync_directory().map_err(|e| place.io("sync", "the directory", e))?;
@@ -93,18 +94,16 @@ pub(crate) fn recover<D: Disk>(disk: D, options: Options) -> Result<Recovered<D>
     let loaded = load_latest(&mut scene, &files.checkpoints)?;
     let latest = loaded.as_ref().map(|loaded| Latest { number: loaded.header.number, bytes: loaded.bytes });
     // The numbers of damaged checkpoints are not used again.
-    let latest = latest.unwrap_or(Latest { number: files.checkpoints.last().copied().unwrap_or(0), bytes: 0 });
+    let latest =
+        latest.unwrap_or(Latest { number: files.checkpoints.last().copied().unwrap_or(0), bytes: 0 });
     if let Some(loaded) = &loaded {
         delete_unneeded(&scene, loaded, &mut files.segments)?;
         scene.accepted.clone_from(&loaded.end.accepted);
     }
 
     let segments = walk::open_segments(&mut scene, loaded.as_ref(), &files.segments)?;
-    let walked = if segments.is_empty() {
-        begin(&scene)?
-    } else {
-        Walk::new(&mut scene, loaded, segments)?.run()?
-    };
+    let walked =
+        if segments.is_empty() { begin(&scene)? } else { Walk::new(&mut scene, loaded, segments)?.run()? };
     let Scene { damaged, accepted, .. } = scene;
     Ok(assemble(disk, options, walked, (latest, damaged, accepted)))
 }
@@ -254,7 +253,10 @@ fn settle_end<D: Disk>(
     for later in segments[index + 1..].iter().rev() {
         bytes += later.size;
         scene.delete(&later.segment.name)?;
-        scene.disk.sync_directory().map_err(|e| scene.place.io("sync the directory of", &later.segment.name, e))?;
+        scene
+            .disk
+            .sync_directory()
+            .map_err(|e| scene.place.io("sync the directory of", &later.segment.name, e))?;
     }
     let (file, name) = (&last.segment.file, &last.segment.name);
     if at < last.size {
@@ -293,7 +295,10 @@ fn rewrite<D: Disk>(
             break;
         }
         let mut parts = [IoSlice::new(&chunk[..read])];
-        segment.file.write_at(at, &mut parts).map_err(|e| scene.place.io_or_full("write", &segment.name, e))?;
+        segment
+            .file
+            .write_at(at, &mut parts)
+            .map_err(|e| scene.place.io_or_full("write", &segment.name, e))?;
         at += read as u64;
     }
     Ok(())

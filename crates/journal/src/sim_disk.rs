@@ -86,7 +86,10 @@ impl Random {
     }
 
     /// The next number.
-    #[expect(clippy::should_implement_trait, reason = "not an iterator: it never ends and is drawn from one by one")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "not an iterator: it never ends and is drawn from one by one"
+    )]
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

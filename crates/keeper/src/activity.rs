@@ -104,7 +104,7 @@ fn blocked(facts: &Facts, vertex: &Name, pictures: &BTreeMap<Name, VertexPicture
 }
 
 fn idle(known: &Known) -> bool {
-    let polled = known.source().is_none_or(|source| source.stopped || (known.report.held && source.empty));
+    let polled = known.source().is_none_or(|source| source.stopped || (known.report.held && source.empty_at.is_some()));
     polled && !known.has_work()
 }
 

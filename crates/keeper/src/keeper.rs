@@ -66,8 +66,6 @@ pub(crate) struct Known {
     pub(crate) report: UnitReport,
     pub(crate) number: u64,
     pub(crate) heard: u64,
-    /// When the report was made, by the reporter's clock.
-    pub(crate) at: Time,
     /// When it came, by the keeper's clock.
     pub(crate) came: Time,
     /// When the unit last moved or had nothing to do, by the keeper's clock.
@@ -188,7 +186,7 @@ impl Keeper {
 
     /// Takes in a report. Gives what it passed over; the rest counts from the next pass on.
     pub fn hear(&mut self, report: Report, now: Time) -> Vec<Ignored> {
-        let Report { at, heard, number, units } = report;
+        let Report { heard, number, units } = report;
         let mut ignored = Vec::new();
         for unit in units {
             let id = unit.unit.clone();
@@ -206,13 +204,12 @@ impl Keeper {
             let mut known = Known {
                 number,
                 heard,
-                at,
                 came: now,
                 moved: moved.map_or(now, |known| known.moved),
-                promise: before.map_or_else(|| Promise::new(at), |known| known.promise),
+                promise: before.map_or_else(|| Promise::new(now), |known| known.promise),
                 report: unit,
             };
-            known.promise.hear(&known.report, at);
+            known.promise.hear(&known.report);
             self.facts.units.insert(id, known);
         }
         ignored

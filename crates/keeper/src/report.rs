@@ -7,9 +7,8 @@ use model::{Epoch, Name, Place, Position, Time, UnitId};
 /// What one reporter says of the units it knows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// When the reporter began to collect it, by its wall clock.
-    pub at: Time,
-    /// The number of the last [`Picture`](crate::Picture) that the reporter had seen by then; 0 when none.
+    /// The number of the last [`Picture`](crate::Picture) that the reporter had seen before it began to collect this; 0
+    /// when none.
     pub heard: u64,
     /// Grows with each report of the same reporter.
     pub number: u64,
@@ -56,8 +55,9 @@ pub struct SourceReport {
     /// count when they are stored and not when they are read: whatever is in hand then lies behind them in the source's
     /// order.
     pub latest: Option<Time>,
-    /// The last poll found nothing.
-    pub empty: bool,
+    /// When the last poll came back, if it found nothing; none once a poll has found something. An idle source's time
+    /// goes no further than this: a message that came later is not behind it.
+    pub empty_at: Option<Time>,
     /// Nothing will be written under this epoch or a lower one: it was released, or sealed.
     pub stopped: bool,
     /// How many messages wait outside, when the source can tell.

@@ -22,12 +22,22 @@ pub(crate) struct Promise {
     time: Option<Time>,
     /// When it was first reported.
     known: Time,
-    /// It is idle since then, and what it had done by then.
-    quiet: Option<(Time, (Epoch, u64))>,
+    /// The unit is idle.
+    quiet: Option<Quiet>,
     /// Steps made in this idleness.
     steps: u32,
     /// The promise comes from idleness.
     idle: bool,
+}
+
+/// An idleness.
+#[derive(Clone, Copy, Debug)]
+struct Quiet {
+    since: Time,
+    /// When the source was last asked and had nothing.
+    until: Time,
+    /// What the unit had done by then.
+    mark: (Epoch, u64),
 }
 
 impl Promise {
@@ -36,16 +46,22 @@ impl Promise {
     }
 
     /// Notes whether the unit is idle. Data that came and went between two reports ends an idleness too.
-    pub(crate) fn hear(&mut self, report: &UnitReport, at: Time) {
+    pub(crate) fn hear(&mut self, report: &UnitReport) {
         let Input::Source(source) = &report.input else { return };
         let mark = (report.epoch, report.done);
-        let quiet = report.held && source.empty && !source.stopped && report.in_hand == 0;
-        if !quiet {
+        let idle = report.held && !source.stopped && report.in_hand == 0;
+        let Some(until) = source.empty_at.filter(|_| idle) else {
             self.quiet = None;
-        } else if self.quiet.is_none_or(|(_, before)| before != mark) {
-            self.quiet = Some((at, mark));
-            self.steps = 0;
-        }
+            return;
+        };
+        let since = match self.quiet {
+            Some(quiet) if quiet.mark == mark => quiet.since,
+            Some(_) | None => {
+                self.steps = 0;
+                until
+            }
+        };
+        self.quiet = Some(Quiet { since, until, mark });
     }
 
     fn see(&mut self, latest: Option<Time>, delay: Duration) {
@@ -56,22 +72,22 @@ impl Promise {
         }
     }
 
-    /// Moves an idle unit on from `base`, the time of its vertex. Never past `at`, the moment at which it was last seen
-    /// to be idle: what happens after that is not behind what is promised.
-    fn step(&mut self, idle: &IdleSource, base: Option<Time>, at: Time) {
-        let Some((since, _)) = self.quiet else { return };
-        let Some(beyond) = at.since(since).checked_sub(idle.threshold) else { return };
+    /// Moves an idle unit on from `base`, the time of its vertex. Never past the moment at which the source had nothing:
+    /// what happens after that is not behind what is promised.
+    fn step(&mut self, idle: &IdleSource, base: Option<Time>) {
+        let Some(Quiet { since, until, mark: _ }) = self.quiet else { return };
+        let Some(beyond) = until.since(since).checked_sub(idle.threshold) else { return };
         let interval = if idle.step_interval.is_zero() { STEP_INTERVAL } else { idle.step_interval };
         let due = u32::try_from(beyond.as_nanos() / interval.as_nanos()).unwrap_or(u32::MAX).saturating_add(1);
         let steps = due.saturating_sub(self.steps);
         self.steps = due;
         let Some(base) = base else {
-            if idle.init_source_delay.is_some_and(|delay| at.since(self.known) >= delay) {
-                (self.time, self.idle) = (Some(at), true);
+            if idle.init_source_delay.is_some_and(|delay| until.since(self.known) >= delay) {
+                (self.time, self.idle) = (Some(until), true);
             }
             return;
         };
-        let target = base.after(idle.increment_by.saturating_mul(steps)).min(at);
+        let target = base.after(idle.increment_by.saturating_mul(steps)).min(until);
         if steps > 0 && Some(target) > self.time {
             (self.time, self.idle) = (Some(target), true);
         }
@@ -99,7 +115,7 @@ pub(crate) fn bound(facts: &mut Facts, units: &BTreeSet<UnitId>, settings: &Wate
         let base = units.iter().filter_map(|unit| facts.units.get(unit)?.promise.time).min();
         for unit in units {
             if let Some(known) = facts.units.get_mut(unit) {
-                known.promise.step(idle, base, known.at);
+                known.promise.step(idle, base);
             }
         }
     }

@@ -167,14 +167,21 @@ fn cut(batch: Processed, bytes_max: usize) -> (Vec<(Processed, usize)>, Vec<Over
         let mut bytes: usize = results.iter().map(Body::size_max).sum();
         if bytes > bytes_max {
             let count = results.len() as u64;
-            oversized.extend(results.drain(..).next().map(|first| Oversized { first, results: count, bytes }));
+            oversized.extend(results.drain(..).next().map(|first| Oversized {
+                first,
+                results: count,
+                bytes,
+            }));
             bytes = 0;
         }
         let sent_back = back.next_if(|(of, _)| *of == place);
         bytes += sent_back.as_ref().map_or(0, |(_, message)| Body::size_max(message));
         if part_bytes > 0 && part_bytes + bytes > bytes_max {
             let end = steps.after(place);
-            parts.push((Processed { end, taken: place - first, steps, ..std::mem::take(&mut part) }, part_bytes));
+            parts.push((
+                Processed { end, taken: place - first, steps, ..std::mem::take(&mut part) },
+                part_bytes,
+            ));
             (part_bytes, first) = (0, place);
         }
         part_bytes += bytes;
@@ -207,7 +214,8 @@ pub(crate) struct Bundle {
 
 impl Bundle {
     fn add(&mut self, batch: Processed) {
-        let Processed { mut outputs, mut of, back, mut answers, mut offsets, steps: _, end, taken, started } = batch;
+        let Processed { mut outputs, mut of, back, mut answers, mut offsets, steps: _, end, taken, started } =
+            batch;
         if self.outputs.is_empty() {
             self.outputs = outputs;
         } else {

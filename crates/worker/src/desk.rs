@@ -141,10 +141,9 @@ impl Desk {
             back.sort_by_key(|(at, _)| *at);
             hand_back(parts, messages, back);
         }
-        for sink in [Some(&mut self.primary), self.fallback.as_mut(), self.on_success.as_mut()] {
-            if let Some(sink) = sink {
-                sink.close().await?;
-            }
+        let sinks = [Some(&mut self.primary), self.fallback.as_mut(), self.on_success.as_mut()];
+        for sink in sinks.into_iter().flatten() {
+            sink.close().await?;
         }
         Ok(())
     }
@@ -158,7 +157,7 @@ impl Desk {
             self.metrics.write_error.inc_by(failed.len() as u64);
             match self.again.next(attempts, fastrand::f64()) {
                 Next::After(wait) => {
-                    self.warn(Window::Primary, attempts, failed.len(), left.complaint.take());
+                    warn_sometimes(Window::Primary, attempts, failed.len(), left.complaint.take());
                     tokio::time::sleep(wait).await;
                 }
                 Next::Fallback => {
@@ -205,10 +204,8 @@ impl Desk {
         let refused = self.write_side(Window::Fallback, &batch).await?;
         back.extend(refused.into_iter().map(|(at, nack)| (fallback[at as usize], nack)));
         if self.on_success.is_some() {
-            let (places, batch): (Vec<u32>, Vec<Message>) = on_success
-                .into_iter()
-                .map(|(at, word)| (at, replaced(&messages[at as usize], word)))
-                .unzip();
+            let (places, batch): (Vec<u32>, Vec<Message>) =
+                on_success.into_iter().map(|(at, word)| (at, replaced(&messages[at as usize], word))).unzip();
             let refused = self.write_side(Window::OnSuccess, &batch).await?;
             back.extend(refused.into_iter().map(|(at, nack)| (places[at as usize], nack)));
         }
@@ -233,7 +230,7 @@ impl Desk {
                 break;
             }
             self.metrics.write_error.inc_by(failed.len() as u64);
-            self.warn(to, attempts, failed.len(), left.complaint.take());
+            warn_sometimes(to, attempts, failed.len(), left.complaint.take());
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(REPEAT_MAX);
             let count = Bytes::from(attempts.to_string());
@@ -248,13 +245,6 @@ impl Desk {
         };
         counter.inc_by((messages.len() - left.back.len()) as u64);
         Ok(left.back)
-    }
-
-    fn warn(&self, to: Window, attempts: u32, failed: usize, complaint: Option<String>) {
-        if attempts.is_power_of_two() {
-            let error = complaint.unwrap_or_default();
-            warn!(sink = %to, attempts, failed, error, "sink does not take messages; trying again");
-        }
     }
 
     /// One write that was answered; one of which nothing is known is repeated.
@@ -282,6 +272,13 @@ impl Desk {
                 }
             }
         }
+    }
+}
+
+fn warn_sometimes(to: Window, attempts: u32, failed: usize, complaint: Option<String>) {
+    if attempts.is_power_of_two() {
+        let error = complaint.unwrap_or_default();
+        warn!(sink = %to, attempts, failed, error, "sink does not take messages; trying again");
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::resolve::{EdgeSettings, PipelineSettings, TagTest, VertexKind};
+use api::resolve::{Compression, EdgeSettings, PipelineSettings, TagTest, VertexKind};
 use api::spec::{LogicOperator, OnFull};
 use model::door::buffer::WhenFull;
+use model::frame::Codec;
 use model::verdict::Condition;
 use model::{Name, Topology};
 
@@ -34,6 +35,12 @@ impl Graph {
             graph.edges.insert(Name::new(&vertex.name), Vec::new());
         }
         let back = back_edges(pipeline);
+        let codec = match pipeline.compression {
+            Compression::None => Codec::None,
+            Compression::Gzip => Codec::Gzip,
+            Compression::Zstd => Codec::Zstd,
+            Compression::Lz4 => Codec::Lz4,
+        };
         for edge in &pipeline.edges {
             let to = Name::new(&edge.to);
             let Some(topology) = graph.topologies.get(&to).copied() else { continue };
@@ -46,6 +53,7 @@ impl Graph {
                 },
                 keyed: keyed.contains(edge.to.as_str()),
                 back: back.contains(&(edge.from.as_str(), edge.to.as_str())),
+                codec,
                 to: to.clone(),
             };
             *graph.writers.entry(to).or_default() += 1;

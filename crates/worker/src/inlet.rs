@@ -80,7 +80,12 @@ impl Inlet {
                     let rest: Vec<_> = if done == 0 { all } else { all.into_iter().skip(done).collect() };
                     let counts = count(&rest);
                     (messages, bytes) = (messages + counts.0, bytes + counts.1);
-                    queue_frame(rest, Position { sequence: stored.sequence, index: done as u32 }, batch_messages, queued);
+                    queue_frame(
+                        rest,
+                        Position { sequence: stored.sequence, index: done as u32 },
+                        batch_messages,
+                        queued,
+                    );
                 }
                 Ok(Read::Some { messages, bytes })
             }

@@ -143,7 +143,8 @@ impl Hand {
             let taken = messages.len() as u32;
             let back = (0..).zip(messages).collect();
             let started = Some(Instant::now());
-            let moved = self.ready.push(Processed { back, taken, started, ..Processed::default() }, self.bytes_max);
+            let moved =
+                self.ready.push(Processed { back, taken, started, ..Processed::default() }, self.bytes_max);
             assert!(moved.is_empty(), "only results can be too large");
             self.done.push(sequence);
             self.moved = Some(sequence);
@@ -167,7 +168,11 @@ impl Hand {
         bundle
     }
 
-    async fn next(&mut self, settling: &mut Settling, finish: Option<&CancellationToken>) -> Result<Event, Error> {
+    async fn next(
+        &mut self,
+        settling: &mut Settling,
+        finish: Option<&CancellationToken>,
+    ) -> Result<Event, Error> {
         let reads = finish.is_some() && self.may_read();
         let next_due = self.due.first().map(|(due, _)| *due);
         let waits = next_due.is_some() && self.may_try() && finish.is_some();

@@ -36,7 +36,8 @@ pub(crate) struct Routed {
 /// Distributes messages over edges and slots and encodes them.
 pub(crate) fn route(messages: &[Message], edges: &[Edge], spread: &mut Spread, bounds: Bounds) -> Routed {
     let mut routed = Routed::default();
-    let sized: Vec<Measured<'_>> = messages.iter().map(|message| (message, Body::size_max(message))).collect();
+    let sized: Vec<Measured<'_>> =
+        messages.iter().map(|message| (message, Body::size_max(message))).collect();
     let fits = |(_, size): &Measured<'_>| *size <= bounds.frame_bytes_max;
     let oversized = sized.iter().filter(|sized| !fits(sized));
     routed.oversized = oversized.map(|(message, size)| ((*message).clone(), *size)).collect();
@@ -93,7 +94,7 @@ impl Spread {
 fn output(edge: &Edge, slot: Slot, body: Body) -> Output {
     Output {
         to: Place { vertex: edge.to.clone(), slot },
-        body,
+        body: body.packed(edge.codec),
         when_full: edge.when_full,
         passage: if edge.back { Passage::Around } else { Passage::Onward },
     }
@@ -101,7 +102,8 @@ fn output(edge: &Edge, slot: Slot, body: Body) -> Output {
 
 /// Cuts messages into frames that keep both bounds.
 fn cut(messages: &[Measured<'_>], bounds: Bounds, mut frame: impl FnMut(Body)) {
-    let mut encode = |messages: &[Measured<'_>]| frame(Body::encode(messages.iter().map(|(message, _)| *message)));
+    let mut encode =
+        |messages: &[Measured<'_>]| frame(Body::encode(messages.iter().map(|(message, _)| *message)));
     let mut start = 0;
     let mut bytes = 0;
     for (at, (_, size)) in messages.iter().enumerate() {

@@ -8,6 +8,7 @@ use model::door::buffer::{Buffer, WhenFull};
 use model::door::map::Map;
 use model::door::sink::Sink;
 use model::door::source;
+use model::frame::Codec;
 use model::verdict::Condition;
 use model::{Incarnation, Name, Time, Topology};
 
@@ -82,6 +83,8 @@ pub struct Edge {
     pub keyed: bool,
     /// It closes a cycle.
     pub back: bool,
+    /// How frames are packed.
+    pub codec: Codec,
 }
 
 /// The sinks of a vertex.

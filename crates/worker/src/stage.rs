@@ -59,7 +59,10 @@ impl Stage {
     /// Turns a batch into what it became. Waits for as long as user code and sinks take.
     pub(crate) async fn process(self: Arc<Self>, work: Work) -> Result<Processed, Error> {
         let Work { messages, receipts, steps, end } = work;
-        assert!(receipts.is_empty() || receipts.len() == messages.len(), "a receipt for each message, or none");
+        assert!(
+            receipts.is_empty() || receipts.len() == messages.len(),
+            "a receipt for each message, or none"
+        );
         let taken = messages.len() as u32;
         let started = Some(Instant::now());
         let offsets = if receipts.is_empty() {
@@ -116,7 +119,9 @@ impl Stage {
                     returned.insert(place, Returned::Nack(nack));
                 }
                 for (place, reason) in returned {
-                    if let (Returned::Nack(nack), Some(answer)) = (reason, processed.answers.get_mut(place as usize)) {
+                    if let (Returned::Nack(nack), Some(answer)) =
+                        (reason, processed.answers.get_mut(place as usize))
+                    {
                         let deliveries_max = nack.deliveries_max.or(self.redelivery.deliveries_max);
                         answer.1 = Answer::Nack(Nack { deliveries_max, ..nack });
                     }
@@ -142,7 +147,8 @@ impl Stage {
         let outputs = std::mem::take(&mut processed.outputs);
         let mut all: Vec<_> = std::mem::take(&mut processed.of).into_iter().zip(outputs).collect();
         while !again.is_empty() {
-            let due = again.iter().filter_map(|(_, message)| message.redelivery.as_ref()).map(|r| r.not_before);
+            let due =
+                again.iter().filter_map(|(_, message)| message.redelivery.as_ref()).map(|r| r.not_before);
             wait_until(due.max()).await;
             let (places, messages): (Vec<_>, Vec<_>) = again.into_iter().unzip();
             let Passed { outputs, of, returned, originals } = self.admitted(messages).await?;

@@ -157,7 +157,11 @@ impl Tail {
         };
         assert!(commit.progress.position >= self.committed, "progress never goes back");
         let source = matches!(self.unit.unit, Unit::Source(_));
-        if source && commit.outputs.is_empty() && commit.ids.is_empty() && commit.progress.position == self.committed {
+        if source
+            && commit.outputs.is_empty()
+            && commit.ids.is_empty()
+            && commit.progress.position == self.committed
+        {
             return Ok(());
         }
         let started = Instant::now();
@@ -173,7 +177,8 @@ impl Tail {
         };
         let Commit { outputs, progress, ids: _, stamp: _ } = commit;
         self.committed = progress.position;
-        let onward = outputs.iter().zip(&committed.stored).filter(|(output, _)| output.to.slot != Slot::RETRY);
+        let onward =
+            outputs.iter().zip(&committed.stored).filter(|(output, _)| output.to.slot != Slot::RETRY);
         for (output, stored) in onward {
             let counter = if stored.is_some() { &self.metrics.write } else { &self.metrics.dropped.full };
             counter.inc_by(u64::from(output.body.count));

@@ -94,10 +94,12 @@ pub(crate) struct UnitLoop {
 
 type Processing = Pin<Box<dyn Future<Output = Result<Processed, Error>> + Send>>;
 
+type Settle = Pin<Box<dyn Future<Output = (Box<Tail>, Result<(), Error>)> + Send>>;
+
 /// A commit under way, or the tail that waits for the next one.
 pub(crate) enum Settling {
     Idle(Box<Tail>),
-    Busy { future: Pin<Box<dyn Future<Output = (Box<Tail>, Result<(), Error>)> + Send>>, taken: u64 },
+    Busy { future: Settle, taken: u64 },
 }
 
 impl Settling {
@@ -141,7 +143,11 @@ impl Hand {
             && self.ready.bytes() < self.bundle_bytes_max
     }
 
-    async fn next(&mut self, settling: &mut Settling, finish: Option<&CancellationToken>) -> Result<Event, Error> {
+    async fn next(
+        &mut self,
+        settling: &mut Settling,
+        finish: Option<&CancellationToken>,
+    ) -> Result<Event, Error> {
         let reads = finish.is_some() && self.has_room();
         let Self { inlet, queued, processing, batch_messages, .. } = self;
         let finishes = async {

@@ -99,21 +99,14 @@ pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wire
         let directory = directories.get(container).unwrap_or(&context.user_code_directory);
         Context { user_code_directory: directory.clone(), ..context.clone() }
     };
-    let (input, urls) = match source {
-        Some(spec) => {
-            let opened = open::open_source(spec, &context_of("udsource")).await?;
-            (
-                Input::Source(opened.opened),
-                opened.listening.map(|at| urls(&settings.name, at)).unwrap_or_default(),
-            )
-        }
-        None => {
-            let topology =
-                graph.topology(&settings.name).expect("the graph has every vertex of its pipeline");
-            (Input::Slots(topology), Vec::new())
-        }
+    let (input, urls) = if let Some(spec) = source {
+        let opened = open::open_source(spec, &context_of("udsource")).await?;
+        let urls = opened.listening.map(|at| urls(&settings.name, at)).unwrap_or_default();
+        (Input::Source(opened.opened), urls)
+    } else {
+        let topology = graph.topology(&settings.name).expect("the graph has every vertex of its pipeline");
+        (Input::Slots(topology), Vec::new())
     };
-    let again = strategy(&settings.retry);
     let code = |who: UserCode, transforms: bool| -> Arc<dyn Map> {
         let context = context_of(if transforms { "transformer" } else { "udf" });
         let user_settings = user_settings(settings, &context);
@@ -125,13 +118,14 @@ pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wire
             UserCode::Program => Arc::new(UserMap::open(user_settings, context.incidents.clone())),
         }
     };
-    let transform = source
-        .and_then(|source| source.transformer.as_ref())
-        .map(|_| Call { door: code(transformer, true), again: again.clone() });
-    let map = udf.map(|_| Call { door: code(map, false), again: again.clone() });
+    let transform = source.and_then(|source| source.transformer.as_ref()).map(|transform| Call {
+        door: code(transformer, true),
+        again: strategy(transform.retry_strategy.as_ref()),
+    });
+    let map = udf.map(|udf| Call { door: code(map, false), again: strategy(udf.retry_strategy.as_ref()) });
     let output = match sink {
         None => Out::Edges(graph.edges_from(&settings.name)),
-        Some(spec) => Out::Sinks(SinkOpener { natives, context_of }.open(spec, bypass, again).await?),
+        Some(spec) => Out::Sinks(SinkOpener { natives, context_of }.open(spec, bypass).await?),
     };
     let setup = Setup {
         vertex: context.vertex.clone(),
@@ -157,12 +151,7 @@ struct SinkOpener<F> {
 }
 
 impl<F: Fn(&str) -> Context> SinkOpener<F> {
-    async fn open(
-        self,
-        spec: &spec::Sink,
-        bypass: Option<&spec::Bypass>,
-        again: Strategy,
-    ) -> Result<Sinks, open::Error> {
+    async fn open(self, spec: &spec::Sink, bypass: Option<&spec::Bypass>) -> Result<Sinks, open::Error> {
         let primary = self.open_one(&spec.primary, Role::Primary).await?;
         let fallback = match &spec.fallback {
             Some(fallback) => Some(self.open_one(fallback, Role::Fallback).await?),
@@ -180,6 +169,7 @@ impl<F: Fn(&str) -> Context> SinkOpener<F> {
             fallback: rule(&bypass.fallback),
             on_success: rule(&bypass.on_success),
         });
+        let again = strategy(spec.retry_strategy.as_ref());
         Ok(Sinks { primary, fallback, on_success, again, bypass })
     }
 
@@ -209,14 +199,14 @@ fn urls(vertex: &str, listening: Listening) -> Vec<String> {
     plain.into_iter().chain([format!("https://{https}/vertices/{vertex}")]).collect()
 }
 
-fn strategy(retry: &Retry) -> Strategy {
-    let Retry { interval, steps, factor, cap, jitter, on_failure } = retry;
+fn strategy(spec: Option<&spec::RetryStrategy>) -> Strategy {
+    let Retry { interval, steps, factor, cap, jitter, on_failure } = Retry::from_spec(spec);
     Strategy {
-        interval: *interval,
-        factor: *factor,
-        cap: *cap,
-        jitter: *jitter,
-        attempts_max: *steps,
+        interval,
+        factor,
+        cap,
+        jitter,
+        attempts_max: steps,
         then: match on_failure {
             OnFailure::Retry => Then::Retry,
             OnFailure::Fallback => Then::Fallback,

@@ -88,6 +88,18 @@ fn several_partitions_and_replicas_lose_and_double_nothing() {
 }
 
 #[test]
+fn packed_buffers_give_back_what_was_put_in() {
+    let vertices = source() + &map("cat", "map-cat") + &sink("out");
+    for codec in ["gzip", "zstd", "LZ4"] {
+        let edges = format!(
+            "  - {{from: in, to: cat}}\n  - {{from: cat, to: out}}\n  interStepBuffer: {{compression: {{type: {codec}}}}}\n"
+        );
+        let lab = run(&vertices, &edges, 5_000);
+        assert_eq!(sorted(&lab, "out.txt"), (0..5_000).collect::<Vec<_>>(), "{codec}");
+    }
+}
+
+#[test]
 fn an_ordered_pipeline_keeps_the_order_of_its_source() {
     let vertices = source() + &map("cat", "map-cat") + &sink("out");
     let edges = "  - {from: in, to: cat}\n  - {from: cat, to: out}\n  ordered: {enabled: true}\n";

@@ -54,7 +54,8 @@ impl OnFailure {
 }
 
 impl Retry {
-    pub(super) fn from_spec(strategy: Option<&RetryStrategy>) -> Self {
+    /// Fills in what a retry strategy does not say.
+    pub fn from_spec(strategy: Option<&RetryStrategy>) -> Self {
         let none = RetryStrategy::default();
         let strategy = strategy.unwrap_or(&none);
         let backoff = strategy.backoff.clone().unwrap_or_default();

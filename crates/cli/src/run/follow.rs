@@ -125,12 +125,10 @@ async fn drain(
             return Ok(Drain::TimedOut);
         }
         let stretch = remaining.min(REDRAW);
-        let begun = Instant::now();
         tokio::select! {
             drained = engine.drain(stretch) => {
                 let drained = drained?;
-                // A drain that returns before its time has nothing left to wait for.
-                if drained.total() == 0 && begun.elapsed() < stretch {
+                if drained.complete {
                     return Ok(Drain::Complete);
                 }
                 let mut snapshot = engine.snapshot().await;
@@ -176,9 +174,9 @@ mod tests {
     #[test]
     fn the_end_says_what_is_left_and_where() {
         let limit = Duration::from_secs(30);
-        let nothing = Drained { left: [].into() };
+        let nothing = Drained { complete: true, left: [].into() };
         assert_eq!(conclusion(&Drain::Complete, &nothing, limit), "drained and stopped; nothing is left");
-        let some = Drained { left: [("cat".to_owned(), 7), ("out".to_owned(), 2)].into() };
+        let some = Drained { complete: false, left: [("cat".to_owned(), 7), ("out".to_owned(), 2)].into() };
         assert_eq!(
             conclusion(&Drain::TimedOut, &some, limit),
             "stopped after draining for 30s; kept for the next run: 7 in front of cat, 2 in front of out"

@@ -84,14 +84,14 @@ mod tests {
         let rates: Vec<f64> =
             (0..40).map(|step| window.smooth(at(step * 250, step / 4 * 5)).vertices[0].read_rate).collect();
         assert!(rates[20..].iter().all(|rate| (*rate - 5.0).abs() < 1e-9), "{rates:?}");
-        assert_eq!(window.smooth(at(10_000, 50)).vertices[0].write_rate, 10.0);
+        assert!((window.smooth(at(10_000, 50)).vertices[0].write_rate - 10.0).abs() < 1e-9);
     }
 
     #[test]
     fn the_window_is_bounded_and_two_looks_at_once_are_no_division_by_zero() {
         let mut window = Window::default();
         window.smooth(at(0, 0));
-        assert_eq!(window.smooth(at(0, 10)).vertices[0].read_rate, 0.0);
+        assert!(window.smooth(at(0, 10)).vertices[0].read_rate.abs() < 1e-9);
         for step in 0..1_000 {
             window.smooth(at(step, step));
         }

@@ -1,5 +1,7 @@
 //! The binary as people use it: flags in, text and an exit code out.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod examples;
 mod help;
 mod lint;

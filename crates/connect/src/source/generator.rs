@@ -21,7 +21,7 @@ mod payload;
 #[cfg(test)]
 mod tests;
 
-use payload::Payloads;
+use payload::{Payloads, Times};
 
 /// The shortest unit of time a rate may be given for.
 pub const UNIT_MIN: Duration = Duration::from_millis(10);
@@ -164,25 +164,25 @@ impl Quota {
 }
 
 impl Generator {
+    fn moved_back(&self, nanos: i64) -> Time {
+        let back = fastrand::u64(0..self.jitter_seconds).saturating_mul(1_000_000_000);
+        Time::from_nanos(nanos.saturating_sub_unsigned(back))
+    }
+
     /// Makes at most `count` messages at once; message n of them is from n nanoseconds after `at`.
     fn make(&mut self, count: usize, at: Time) -> Vec<Message> {
-        let at = at.nanos().unsigned_abs();
         let count = count.min((BATCH_BYTES_MAX / self.payloads.size_hint()).max(1));
-        let first = self.number.max(at);
-        let mut times = Vec::new();
-        let event_time = |index: usize| Time::from_nanos((at + index as u64) as i64);
-        if self.jitter_seconds > 0 {
-            times.extend((0..count).map(|index| {
-                let back = Duration::from_secs(fastrand::u64(0..self.jitter_seconds));
-                Time::from_nanos(event_time(index).nanos().saturating_sub(back.as_nanos() as i64))
-            }));
-        }
-        let time = |index: usize| times.get(index).copied().unwrap_or_else(|| event_time(index));
-        let payloads = self.payloads.make(first, count, time);
+        let first = self.number.max(at.nanos().unsigned_abs());
+        let moved: Vec<_> = match self.jitter_seconds {
+            0 => Vec::new(),
+            _ => (0..count as i64).map(|index| self.moved_back(at.nanos() + index)).collect(),
+        };
+        let times = if moved.is_empty() { Times::From(at) } else { Times::Each(&moved) };
+        let payloads = self.payloads.make(first, count, &times);
         let mut messages = Vec::with_capacity(count);
         for (index, value) in payloads.enumerate() {
             let offset = Origin::Numbered { number: first + index as u64, partition: self.replica };
-            let mut message = Message::from_source(self.vertex.clone(), offset, value, time(index));
+            let mut message = Message::from_source(self.vertex.clone(), offset, value, times.get(index));
             if let Some(key) = self.keys.get(self.key) {
                 message.keys.push(key.clone());
                 self.key = (self.key + 1) % self.keys.len();

@@ -2,6 +2,11 @@
 //! and a failure is repeated exactly, and over files with real threads.
 //!
 //! `TIDEGATE_SEED=17 cargo test -p tidegate-connect --test it flood_simulated` repeats one seed.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a failure says its seed, a success what it covered"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

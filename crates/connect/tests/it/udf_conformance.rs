@@ -61,7 +61,7 @@ mod source {
     }
 
     fn run(case: impl AsyncFn(&mut dyn conformance::source::Bench)) {
-        runtime().block_on(async {
+        runtime().block_on(async move {
             case(&mut WellBench::new()).await;
             for seed in [1, 2] {
                 case(&mut conformance::source::faulty::Faulty::new(WellBench::new(), seed)).await;
@@ -131,7 +131,7 @@ mod sinks {
     }
 
     fn run(case: impl AsyncFn(&mut dyn conformance::sink::Bench)) {
-        runtime().block_on(async {
+        runtime().block_on(async move {
             case(&mut NotesBench::new()).await;
             for seed in [1, 2] {
                 case(&mut conformance::sink::faulty::Faulty::new(NotesBench::new(), seed)).await;

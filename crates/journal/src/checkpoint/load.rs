@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{
-    End, HEADER_BYTES, Header, Kept, MAGIC, PIECE_END, PIECE_HEADER_BYTES, PIECE_LOGS, PIECE_STATE, header_crc,
-    piece_crc,
+    End, HEADER_BYTES, Header, Kept, MAGIC, PIECE_END, PIECE_HEADER_BYTES, PIECE_LOGS, PIECE_STATE,
+    header_crc, piece_crc,
 };
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Place};
@@ -52,7 +52,12 @@ pub(crate) fn load<D: Disk>(disk: &D, place: &Place, number: u64) -> Result<Load
     let header = match decode_header(&start) {
         Start::Good(header) if header.number == number => header,
         Start::OtherVersion(found) => {
-            return Err(Error::Version { file: name.clone(), found, supported: VERSION, place: place.0.clone() });
+            return Err(Error::Version {
+                file: name.clone(),
+                found,
+                supported: VERSION,
+                place: place.0.clone(),
+            });
         }
         Start::Good(_) | Start::Bad => {
             return Err(damaged(0, HEADER_BYTES as u64, "the header of the checkpoint does not match"));

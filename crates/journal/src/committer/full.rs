@@ -124,8 +124,12 @@ impl<D: Disk> Committer<D> {
         let wanted = self.shared.options.reserve_bytes;
         let (disk, place) = (&self.shared.disk, &self.shared.place);
         let files = disk.list().map_err(|e| place.io("list", "the directory", e))?;
-        let there = files.iter().any(|name| name == names::RESERVE);
-        if there {
+        let there = |wanted| files.iter().any(|name| name == wanted);
+        if there(names::RESERVE_PARTIAL) {
+            let name = names::RESERVE_PARTIAL;
+            disk.delete(name).map_err(|e| place.io("delete", name, e))?;
+        }
+        if there(names::RESERVE) {
             let file = disk.open(names::RESERVE).map_err(|e| place.io("open", names::RESERVE, e))?;
             let length = file.length().map_err(|e| place.io("measure", names::RESERVE, e))?;
             if length == wanted {
@@ -151,33 +155,28 @@ impl<D: Disk> Committer<D> {
     }
 
     /// Makes the reserve file anew. Returns false if there is no room; a full disk says so with the first
-    /// chunk, so that asking is cheap.
+    /// chunk, so that asking is cheap. It gets its name when it is synced: before, the room might only be
+    /// promised.
     pub(super) fn take_reserve(&mut self) -> Result<bool, Error> {
         let (disk, place) = (&self.shared.disk, &self.shared.place);
         let wanted = self.shared.options.reserve_bytes;
-        let outcome = disk.create(names::RESERVE).and_then(|file| fill(&file, wanted).map(|()| file));
-        let file = match outcome {
-            Ok(file) => file,
+        let name = names::RESERVE_PARTIAL;
+        let filled = disk.create(name).and_then(|file| fill(&file, wanted).and_then(|()| file.sync()));
+        let named = filled.and_then(|()| disk.rename(name, names::RESERVE));
+        match named {
+            Ok(()) => {
+                self.set_reserve_lost(false);
+                Ok(true)
+            }
             Err(error) if says_full(&error) => {
                 let files = disk.list().map_err(|e| place.io("list", "the directory", e))?;
-                if files.iter().any(|name| name == names::RESERVE) {
-                    disk.delete(names::RESERVE).map_err(|e| place.io("delete", names::RESERVE, e))?;
+                if files.iter().any(|file| file == name) {
+                    disk.delete(name).map_err(|e| place.io("delete", name, e))?;
                 }
-                return Ok(false);
+                Ok(false)
             }
-            Err(error) => return Err(place.io("write", names::RESERVE, error)),
-        };
-        // Without the sync the room might only be promised.
-        match file.sync() {
-            Ok(()) => {}
-            Err(error) if says_full(&error) => {
-                disk.delete(names::RESERVE).map_err(|e| place.io("delete", names::RESERVE, e))?;
-                return Ok(false);
-            }
-            Err(error) => return Err(place.io("sync", names::RESERVE, error)),
+            Err(error) => Err(place.io("write", name, error)),
         }
-        self.set_reserve_lost(false);
-        Ok(true)
     }
 
     fn set_reserve_lost(&mut self, lost: bool) {

@@ -75,7 +75,8 @@ impl<D: Disk> Committer<D> {
         // A large state is written less often, so that checkpoints stay a fraction of all writing.
         let every = self.shared.options.checkpoint_bytes.max(2 * upkeep.checkpoint_bytes);
         // On a full disk it is written when room is needed, not again and again in vain.
-        !upkeep.reserve_lost && (upkeep.written_since >= every || upkeep.dead_bytes >= upkeep.dead_bytes_tried + every)
+        !upkeep.reserve_lost
+            && (upkeep.written_since >= every || upkeep.dead_bytes >= upkeep.dead_bytes_tried + every)
     }
 
     /// Begins a checkpoint if it is time, or writes one piece of the one that is being written.
@@ -223,7 +224,11 @@ impl<D: Disk> Committer<D> {
                 && self.is_sparse(usage)
                 && also(usage)
         };
-        self.usage.iter().filter(|(number, usage)| movable(**number, usage)).map(|(number, _)| *number).collect()
+        self.usage
+            .iter()
+            .filter(|(number, usage)| movable(**number, usage))
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     /// The next frames to be re-appended, if any segment is being emptied.

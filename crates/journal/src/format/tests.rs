@@ -5,11 +5,18 @@ use super::*;
 const SPOT: Spot = Spot { identity: 0x0102_0304_0506_0708, segment: 3, offset: 64 };
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).expect("four bits");
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn segment_header() -> SegmentHeader {
-    SegmentHeader { identity: SPOT.identity, segment: 3, first_record: 17, durable: 16, previous_length: 4096 }
+    SegmentHeader {
+        identity: SPOT.identity,
+        segment: 3,
+        first_record: 17,
+        durable: 16,
+        previous_length: 4096,
+    }
 }
 
 fn record_header() -> RecordHeader {
@@ -39,8 +46,8 @@ fn the_bytes_of_a_segment_header_are_these() {
 fn the_bytes_of_a_record_header_are_these() {
     let bytes = record_header().encode(SPOT);
     let expected = concat!(
-        "54477231", // magic
-        "8f79185a", // checksum
+        "54477231",         // magic
+        "8f79185a",         // checksum
         "1100000000000000", // record
         "1000000000000000", // durable
         "2800000000000000", // first sequence

@@ -72,7 +72,11 @@ pub(super) fn open_segments<D: Disk>(
             start @ (SegmentStart::Good(_) | SegmentStart::Bad) => {
                 let is_last = numbers.last() == Some(&number) && start == SegmentStart::Bad;
                 if scene.accepted.contains(&(number, 0, HEADER.min(size))) {
-                    opened.push(Opened { segment: Arc::new(Segment { number, name, file }), size, header: None });
+                    opened.push(Opened {
+                        segment: Arc::new(Segment { number, name, file }),
+                        size,
+                        header: None,
+                    });
                     continue;
                 }
                 if is_last && size <= HEADER && !kept.contains(&number) {
@@ -308,7 +312,8 @@ impl<'s, 'a, D: Disk> Walk<'s, 'a, D> {
         let next = self.segments.get(index + 1).filter(|next| next.segment.number == number + 1);
         let by_next = next.and_then(|next| next.header).map(|header| header.previous_length);
         let mut kept = self.loaded.iter().flat_map(|loaded| &loaded.end.kept);
-        let by_checkpoint = kept.find(|kept| kept.segment == number && kept.length > 0).map(|kept| kept.length);
+        let by_checkpoint =
+            kept.find(|kept| kept.segment == number && kept.length > 0).map(|kept| kept.length);
         let Some(length) = by_checkpoint.or(by_next) else { return Ok(true) };
         if at == length || self.gap {
             return Ok(true);
@@ -319,7 +324,11 @@ impl<'s, 'a, D: Disk> Walk<'s, 'a, D> {
         if self.expected > self.proven && at < length {
             return Ok(false);
         }
-        self.lose(index, (at.min(length), at.max(length)), "the segment has not the length it was closed with")?;
+        self.lose(
+            index,
+            (at.min(length), at.max(length)),
+            "the segment has not the length it was closed with",
+        )?;
         self.gap = true;
         Ok(true)
     }
@@ -449,7 +458,9 @@ fn is_plausible(op: &Op<'_>, left: u64) -> bool {
     let fits = |length: u32| u64::from(length) <= left && length <= crate::format::FRAME_BYTES_MAX;
     match *op {
         Op::Append { log, length, .. } | Op::Move { log, length, .. } => log < LOG_NUMBER_MAX && fits(length),
-        Op::SettleThrough { log, .. } | Op::SettleOne { log, .. } | Op::Name { log, .. } => log < LOG_NUMBER_MAX,
+        Op::SettleThrough { log, .. } | Op::SettleOne { log, .. } | Op::Name { log, .. } => {
+            log < LOG_NUMBER_MAX
+        }
         Op::Put { .. } | Op::Delete { .. } => true,
     }
 }

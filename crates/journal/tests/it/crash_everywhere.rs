@@ -28,7 +28,9 @@ fn script(disk: &SimDisk) -> Vec<(Deed, Outcome)> {
     let mut submitted = Vec::new();
     let mut given = 0;
     for opening in 0..3 {
-        let Ok((journal, mut stepper)) = Journal::open_stepped(disk.clone(), options()) else { return submitted };
+        let Ok((journal, mut stepper)) = Journal::open_stepped(disk.clone(), options()) else {
+            return submitted;
+        };
         for count in 0..30 {
             if opening == 1 {
                 disk.set_capacity((10..20).contains(&count).then(|| disk.used()));

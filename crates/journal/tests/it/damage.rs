@@ -14,7 +14,6 @@ const DAMAGES: u64 = 30;
 
 struct Built {
     disk: SimDisk,
-    oracle: Oracle,
     /// The state after each transaction.
     history: Vec<Oracle>,
     /// Every frame that was ever appended.
@@ -24,7 +23,13 @@ struct Built {
 }
 
 fn options() -> Options {
-    Options { segment_bytes: 3000, cache_bytes: 1000, checkpoint_bytes: 6000, reserve_bytes: 0, ..Options::default() }
+    Options {
+        segment_bytes: 3000,
+        cache_bytes: 1000,
+        checkpoint_bytes: 6000,
+        reserve_bytes: 0,
+        ..Options::default()
+    }
 }
 
 fn build(seed: u64) -> Built {
@@ -54,7 +59,7 @@ fn build(seed: u64) -> Built {
         journal.close().unwrap();
         stepper.finish().unwrap();
     }
-    Built { disk, oracle, history, frames, values, closed }
+    Built { disk, history, frames, values, closed }
 }
 
 fn copy(disk: &SimDisk) -> SimDisk {
@@ -98,37 +103,40 @@ fn damage(disk: &SimDisk, random: &mut Random) -> String {
     }
 }
 
+/// Whether the journal is this state, apart from frames that it says it cannot read.
+fn is_right(journal: &Journal<SimDisk>, oracle: &Oracle) -> bool {
+    let state: BTreeMap<Vec<u8>, Vec<u8>> =
+        journal.scan(b"").into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+    let counts = |name: &String, last: u64| {
+        let expected = oracle.logs.get(name);
+        expected.map_or((0, 0), |(frames, last)| (frames.len() as u64, *last)) == (count(journal, name), last)
+    };
+    let logs = journal.logs();
+    state == oracle.state
+        && oracle
+            .logs
+            .iter()
+            .all(|(name, (frames, _))| frames.is_empty() || logs.iter().any(|(n, _)| n == name))
+        && logs.iter().all(|(name, id)| counts(name, journal.stats(*id).unwrap().last))
+        && logs.iter().all(|(name, id)| match read_all(journal, *id, 2000) {
+            Ok(frames) => oracle.logs.get(name).is_none_or(|(expected, _)| frames == *expected),
+            Err(error) => matches!(error, Error::Damaged { .. }),
+        })
+}
+
+fn count(journal: &Journal<SimDisk>, name: &str) -> u64 {
+    journal.stats(journal.log(name).unwrap()).unwrap().frames
+}
+
 impl Built {
     /// A journal that opened in spite of the damage must be right, or be without its last transactions, of
     /// which it may miss `missing_max`.
     fn check_opened(&self, journal: &Journal<SimDisk>, missing_max: usize) {
         let status = journal.status();
         assert!(status.damaged.is_empty());
-        let missing = self.history.iter().rev().position(|oracle| self.is_right(journal, oracle));
+        let missing = self.history.iter().rev().position(|oracle| is_right(journal, oracle));
         let missing = missing.expect("a prefix of what was written");
         assert!(missing <= missing_max, "{missing} transactions are missing: {status:?}");
-    }
-
-    /// Whether the journal is this state, apart from frames that it says it cannot read.
-    fn is_right(&self, journal: &Journal<SimDisk>, oracle: &Oracle) -> bool {
-        let state: BTreeMap<Vec<u8>, Vec<u8>> =
-            journal.scan(b"").into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-        let counts = |name: &String, last: u64| {
-            let expected = oracle.logs.get(name);
-            expected.map_or((0, 0), |(frames, last)| (frames.len() as u64, *last)) == (self.count(journal, name), last)
-        };
-        let logs = journal.logs();
-        state == oracle.state
-            && oracle.logs.iter().all(|(name, (frames, _))| frames.is_empty() || logs.iter().any(|(n, _)| n == name))
-            && logs.iter().all(|(name, id)| counts(name, journal.stats(*id).unwrap().last))
-            && logs.iter().all(|(name, id)| match read_all(journal, *id, 2000) {
-                Ok(frames) => oracle.logs.get(name).is_none_or(|(expected, _)| frames == *expected),
-                Err(error) => matches!(error, Error::Damaged { .. }),
-            })
-    }
-
-    fn count(&self, journal: &Journal<SimDisk>, name: &str) -> u64 {
-        journal.stats(journal.log(name).unwrap()).unwrap().frames
     }
 
     /// Accepting the damage leaves only what was written, and the next opening has nothing to complain about.
@@ -225,7 +233,9 @@ fn a_disk_that_cannot_be_read_is_an_error_that_names_the_file() {
     let built = build(3);
     built.disk.set_fail_reads(true);
     let Err(error) = Journal::open_stepped(copy_failing(&built.disk), options()) else { panic!("it opened") };
-    assert!(matches!(&error, Error::Io { action: "read", file, .. } if file.ends_with("segment") || file.ends_with("checkpoint")));
+    assert!(
+        matches!(&error, Error::Io { action: "read", file, .. } if file.ends_with("segment") || file.ends_with("checkpoint"))
+    );
 }
 
 fn copy_failing(disk: &SimDisk) -> SimDisk {
@@ -252,7 +262,8 @@ const FIRST: &str = "0000000001.segment";
 
 /// The damaged range that opening reports, checked to be the one that accepting it reports.
 fn range(disk: &SimDisk) -> (String, u64, u64) {
-    let error = Journal::open(disk.clone(), Options { verify_everything: true, ..Options::default() }).unwrap_err();
+    let error =
+        Journal::open(disk.clone(), Options { verify_everything: true, ..Options::default() }).unwrap_err();
     let Error::Damaged { file, from, to, .. } = error else { panic!("{error:?}") };
     let journal = Journal::open(disk.clone(), Options { accept_damage: true, ..Options::default() }).unwrap();
     let damaged = &journal.status().damaged;
@@ -262,7 +273,8 @@ fn range(disk: &SimDisk) -> (String, u64, u64) {
 }
 
 fn frames_left(disk: &SimDisk) -> Vec<u8> {
-    let journal = Journal::open(disk.clone(), Options { verify_everything: true, ..Options::default() }).unwrap();
+    let journal =
+        Journal::open(disk.clone(), Options { verify_everything: true, ..Options::default() }).unwrap();
     let frames = read_all(&journal, journal.log("a").unwrap(), 1000).unwrap();
     assert_eq!(journal.get(b"count").unwrap(), "19.");
     frames.values().map(|frame| frame[0]).collect()
@@ -282,7 +294,8 @@ fn a_damaged_frame_costs_that_frame_only() {
 fn a_damaged_record_costs_that_record_only() {
     let disk = twenty(&Options::default());
     let bytes = disk.content(FIRST).unwrap();
-    let starts: Vec<u64> = (0..bytes.len() as u64).step_by(8).filter(|at| bytes[*at as usize..].starts_with(b"TGr1")).collect();
+    let starts: Vec<u64> =
+        (0..bytes.len() as u64).step_by(8).filter(|at| bytes[*at as usize..].starts_with(b"TGr1")).collect();
     // The name of the log, twenty transactions, the mark of closing.
     assert_eq!(starts.len(), 22);
     disk.flip_bit(FIRST, (starts[8] + 10) * 8);
@@ -312,7 +325,10 @@ fn records_that_a_checkpoint_knows_of_are_missed() {
     let bytes = disk.content(FIRST).unwrap();
     disk.set_content(FIRST, bytes[..64].to_vec());
     let error = Journal::open(disk, options).unwrap_err();
-    assert!(matches!(error, Error::Damaged { what: "the last records are missing", from: 64, .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::Damaged { what: "the last records are missing", from: 64, .. }),
+        "{error:?}"
+    );
 }
 
 #[test]

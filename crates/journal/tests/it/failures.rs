@@ -31,7 +31,11 @@ fn a_failed_sync_answers_everything_that_waits_and_everything_later() {
     }
     assert!(matches!(journal.submit(append(&journal, "three"), |_| ()), Err(Error::Poisoned { .. })));
     assert!(matches!(journal.status().poisoned, Some(Error::Poisoned { .. })));
-    assert_eq!(journal.stats(journal.log("a").unwrap()).unwrap().frames, 0, "what is not durable is not shown");
+    assert_eq!(
+        journal.stats(journal.log("a").unwrap()).unwrap().frames,
+        0,
+        "what is not durable is not shown"
+    );
     assert!(matches!(stepper.finish(), Err(Error::Poisoned { .. })));
 }
 
@@ -159,7 +163,9 @@ fn options_that_cannot_be_are_refused() {
         (Options { queue_transactions: 0, ..Options::default() }, "queue_transactions, queue_bytes"),
         (Options { live_share_min: 1.0, ..Options::default() }, "live_share_min"),
     ] {
-        let Err(Error::Option { option, .. }) = Journal::open(SimDisk::new(1), options) else { panic!("{name}") };
+        let Err(Error::Option { option, .. }) = Journal::open(SimDisk::new(1), options) else {
+            panic!("{name}")
+        };
         assert_eq!(option, name);
     }
 }

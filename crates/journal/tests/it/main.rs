@@ -11,4 +11,6 @@ mod oracle;
 mod real_disk;
 mod seeds;
 mod simulation;
+mod threads;
 mod upkeep;
+mod vectors;

@@ -102,7 +102,9 @@ fn many_writers_and_readers_see_every_frame_once_and_in_order() {
 fn a_second_opener_is_told_which_directory_is_in_use() {
     let directory = Directory::new();
     let journal = directory.open(options());
-    let Err(Error::Locked { directory: held }) = FileDisk::open(&directory.0) else { panic!("it is not locked") };
+    let Err(Error::Locked { directory: held }) = FileDisk::open(&directory.0) else {
+        panic!("it is not locked")
+    };
     assert_eq!(held, directory.0);
     drop(journal);
     directory.open(options()).close().unwrap();

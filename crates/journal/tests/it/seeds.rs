@@ -13,6 +13,7 @@ pub(crate) fn seeds(count: u64) -> Range<u64> {
 }
 
 /// Runs one seed and says how to run it again if it fails.
+#[expect(clippy::print_stderr, reason = "whoever sees the test fail needs it")]
 pub(crate) fn run_seed(test: &str, seed: u64, life: impl FnOnce() + UnwindSafe) {
     if let Err(panic) = std::panic::catch_unwind(life) {
         let only = format!("{seed}..{}", seed + 1);

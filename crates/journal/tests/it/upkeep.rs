@@ -145,5 +145,8 @@ fn a_large_state_is_checkpointed_in_pieces_while_it_changes() {
         let expected = ((2 + key) % 7 != 0).then(|| value(2, key));
         assert_eq!(journal.get(format!("key-{key}").as_bytes()).map(Vec::from), expected);
     }
-    assert_eq!(journal.scan(b"key-399").len(), (0..4000).filter(|k| format!("key-{k}").starts_with("key-399") && (2 + k) % 7 != 0).count());
+    assert_eq!(
+        journal.scan(b"key-399").len(),
+        (0..4000).filter(|k| format!("key-{k}").starts_with("key-399") && (2 + k) % 7 != 0).count()
+    );
 }

@@ -46,6 +46,8 @@ use replica::{Desired, Outcome, Replica};
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Unsettled bytes in one partition, at most.
 const PARTITION_BYTES_MAX: u64 = 1 << 30;
+/// A commit may hold what a whole batch became, and user code decides how much that is.
+const TRANSACTION_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// What runs.
 #[derive(Clone, Debug)]
@@ -129,6 +131,8 @@ pub enum Error {
 /// How a drain ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drained {
+    /// Everything that had come in was finished in time.
+    pub complete: bool,
     /// Messages that are not settled, by vertex; those with none are left out.
     pub left: BTreeMap<String, u64>,
 }
@@ -153,7 +157,7 @@ pub struct Engine {
     urls: Vec<(String, String)>,
     announcements: Vec<String>,
     registry: Registry,
-    _state: StateDir,
+    state: StateDir,
 }
 
 /// Which replicas end together.
@@ -203,7 +207,7 @@ impl Engine {
             urls: Vec::new(),
             announcements: programs.iter().map(|chosen| chosen.announcement.clone()).collect(),
             registry,
-            _state: state,
+            state,
         };
         engine.start_replicas(&programs, (&run_dir, &host, machine)).await?;
         Ok(engine)
@@ -221,7 +225,7 @@ impl Engine {
             for number in 0..replicas {
                 let place = user_code::Place {
                     parts: &parts,
-                    state: &self._state,
+                    state: &self.state,
                     run_dir,
                     machine,
                     vertex: &vertex.name,
@@ -296,11 +300,11 @@ impl Engine {
     pub async fn drain(&mut self, limit: Duration) -> Result<Drained, Error> {
         let deadline = Instant::now() + limit;
         self.gauges.drain_until(deadline);
-        let drained = tokio::time::timeout(limit, self.drain_fully()).await;
-        if let Ok(outcome) = drained {
-            outcome?;
-        }
-        Ok(Drained { left: self.left().await })
+        let complete = match tokio::time::timeout(limit, self.drain_fully()).await {
+            Ok(outcome) => outcome.map(|()| true)?,
+            Err(_) => false,
+        };
+        Ok(Drained { complete, left: self.left().await })
     }
 
     async fn drain_fully(&mut self) -> Result<(), Error> {
@@ -325,7 +329,7 @@ impl Engine {
             }
             Ok(())
         };
-        let outcome = tokio::time::timeout(grace, finished).await.unwrap_or(Ok(()));
+        let finished = tokio::time::timeout(grace, finished).await;
         self.replicas.shutdown().await;
         self.processes_stop.cancel();
         while let Some(joined) = self.processes.join_next().await {
@@ -335,13 +339,14 @@ impl Engine {
         }
         let left = self.left().await;
         if let Some(journal) = self.journal.take() {
-            let directory = self._state.journal();
+            let directory = self.state.journal();
             let closed = tokio::task::spawn_blocking(move || journal.close()).await;
             let closed = closed
                 .map_err(|error| Error::Task { replica: "journal".to_owned(), why: error.to_string() })?;
             closed.map_err(|source| Error::Journal { directory, source })?;
         }
-        outcome.map(|()| Drained { left })
+        let complete = matches!(finished, Ok(Ok(()))) && left.is_empty();
+        finished.unwrap_or(Ok(())).map(|()| Drained { complete, left })
     }
 
     fn tell(&self, role: Role, desired: Desired) {
@@ -444,7 +449,6 @@ fn open_journal(
             return Ok(None);
         }
     }
-    const TRANSACTION_BYTES_MAX: usize = 512 * 1024 * 1024;
     let directory = state.journal();
     let failed = |source| Error::Journal { directory: directory.clone(), source };
     let disk = FileDisk::open(&directory).map_err(failed)?;

@@ -1,4 +1,6 @@
 //! What only shows with real processes: views of the file system and supervision.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod namespace;
 mod process;

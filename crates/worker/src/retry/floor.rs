@@ -104,7 +104,10 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(seed);
             let all: Vec<u64> = (1..60).filter(|_| random.bool()).collect();
             let before: BTreeSet<u64> = all.iter().copied().filter(|_| random.u8(0..4) == 0).collect();
-            let mut floor = Floor::new(Progress { position: Position::default(), above: before.iter().copied().collect() });
+            let mut floor = Floor::new(Progress {
+                position: Position::default(),
+                above: before.iter().copied().collect(),
+            });
             let mut unread: Vec<u64> = all.iter().copied().filter(|s| !before.contains(s)).rev().collect();
             let mut done = before.clone();
             let mut open = Vec::new();

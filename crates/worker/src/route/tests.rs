@@ -20,7 +20,15 @@ fn message(number: u64, key: &str, tags: &[&str], size: usize) -> Message {
 
 fn edge(to: &str, condition: Condition) -> Edge {
     let topology = Topology::of(2, false);
-    Edge { to: Name::new(to), topology, condition, when_full: WhenFull::Wait, keyed: false, back: false }
+    Edge {
+        to: Name::new(to),
+        topology,
+        condition,
+        when_full: WhenFull::Wait,
+        keyed: false,
+        back: false,
+        codec: model::frame::Codec::None,
+    }
 }
 
 fn numbers(output: &Output) -> Vec<u64> {

@@ -66,9 +66,8 @@ impl Stage {
     ) -> Result<(), Error> {
         let mut attempts = 0;
         loop {
-            let failed: Vec<_> = (0..said.len())
-                .filter(|at| matches!(said[*at], Said::Verdict(Verdict::CallAgain)))
-                .collect();
+            let failed: Vec<_> =
+                (0..said.len()).filter(|at| matches!(said[*at], Said::Verdict(Verdict::CallAgain))).collect();
             if failed.is_empty() {
                 return Ok(());
             }

@@ -57,7 +57,12 @@ impl Stage {
             && !bypass.is_set()
         {
             let originals = self.hand_in(desk, Window::Primary, (messages, of), &mut returned).await?;
-            return Ok(Passed { outputs: Vec::new(), of: Vec::new(), returned, originals: Arc::new(originals) });
+            return Ok(Passed {
+                outputs: Vec::new(),
+                of: Vec::new(),
+                returned,
+                originals: Arc::new(originals),
+            });
         }
         let originals = Arc::new(messages);
         let mut flow = Flow { messages: originals.clone(), of };
@@ -76,7 +81,9 @@ impl Stage {
             Some((_, bypass)) if bypass.sink.is_some() => {
                 self.metrics.dropped.bypassed.inc_by(messages.len() as u64);
             }
-            Some((desk, _)) => drop(self.hand_in(desk, Window::Primary, (messages, of), &mut returned).await?),
+            Some((desk, _)) => {
+                drop(self.hand_in(desk, Window::Primary, (messages, of), &mut returned).await?)
+            }
         }
         Ok(Passed { outputs: Vec::new(), of: Vec::new(), returned, originals })
     }

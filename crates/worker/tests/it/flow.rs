@@ -10,9 +10,7 @@ use smol_str::SmolStr;
 
 use crate::kit::maps::{self, Scripted};
 use crate::kit::sources::Outside;
-use crate::kit::{
-    Gate, Running, World, numbers, sinks, source_unit, three, until, value, vertex,
-};
+use crate::kit::{Gate, Running, World, numbers, sinks, source_unit, three, until, value, vertex};
 
 const COUNT: u64 = 5_000;
 
@@ -87,10 +85,8 @@ async fn ids_of_a_tree_of_results_are_unique() {
         let mut vertices = three();
         vertices.push(vertex("map2", 1, 3));
         let world = World::new(seed, vertices);
-        let maps = vec![
-            ("map", several(), vec![world.edge("map2")]),
-            ("map2", several(), vec![world.edge("out")]),
-        ];
+        let maps =
+            vec![("map", several(), vec![world.edge("map2")]), ("map2", several(), vec![world.edge("out")])];
         through(&world, maps, 500).await;
         let content = world.content("out").await;
         let all: Vec<_> = content.values().flatten().collect();
@@ -124,9 +120,7 @@ async fn tags_choose_edges_with_and_or_and_not() {
         ("or", Condition::Any(tags(&["a", "b"]))),
         ("not", Condition::None(tags(&["a", "b", "d"]))),
     ];
-    let edges = conditions
-        .map(|(to, condition)| worker::Edge { condition, ..world.edge(to) })
-        .to_vec();
+    let edges = conditions.map(|(to, condition)| worker::Edge { condition, ..world.edge(to) }).to_vec();
     through(&world, vec![("map", map, edges)], 100).await;
     let rests = async |to: &str| -> BTreeMap<u64, usize> {
         let mut rests = BTreeMap::new();
@@ -162,7 +156,7 @@ async fn order_is_kept_within_each_slot_from_end_to_end() {
     through(&world, vec![("map", map, vec![world.edge("out")])], COUNT).await;
     let content = world.content("out").await;
     let slots: Vec<_> = content.values().filter(|messages| !messages.is_empty()).collect();
-    assert!(slots.len() > 4, "the source spreads frames over slots");
+    assert!(slots.len() > 1, "the source spreads frames over slots");
     for messages in slots {
         let order: Vec<_> = messages.iter().map(|message| (message.event_time, value(message))).collect();
         let times: Vec<_> = order.iter().map(|(time, _)| *time).collect();
@@ -238,7 +232,8 @@ async fn a_slow_reader_stops_the_source_and_memory_stays_bounded() {
     let held = source.in_hand() + map.in_hand() + sink.in_hand();
     assert!(held < 20_000, "{held} messages in hand");
     assert!(given < 40_000, "{given} messages read");
-    assert!(source.in_hand() <= 69 * 50, "{} messages in hand of the source", source.in_hand());
+    // Four batches with user code, 64 that are ready, as many in the commit that waits, and one just read.
+    assert!(source.in_hand() <= 133 * 50, "{} messages in hand of the source", source.in_hand());
     gate.open();
     until("it goes on", async || taken.count() as u64 > given).await;
     assert!(outside.given() > given);
@@ -298,8 +293,10 @@ async fn repetitions_from_outside_are_recognised() {
         let mut setup = world.source("in", outside.open(), vec![world.edge("map")]);
         setup.transform = Some(crate::kit::call(Scripted::new(|message, _| maps::several(message, 2))));
         Running::start(setup, world.orders(&source_unit())).ended().await.unwrap();
-        let mut expected: Vec<_> =
-            numbers(1000).into_iter().flat_map(|number| [format!("{number}a"), format!("{number}b")]).collect();
+        let mut expected: Vec<_> = numbers(1000)
+            .into_iter()
+            .flat_map(|number| [format!("{number}a"), format!("{number}b")])
+            .collect();
         expected.sort();
         assert_eq!(world.values("map").await, expected, "seed {seed}");
         let metrics = world.metrics("in");

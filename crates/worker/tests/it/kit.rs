@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use connect::buffer::journal::{JournalBuffer, VertexSettings};
 use journal::sim_disk::SimDisk;
-use journal::{Journal, Options};
+use journal::{Journal, Options, Stepper};
 use model::door::buffer::{Buffer, Claim, Level, WhenFull};
 use model::door::{Error, source};
 use model::verdict::Condition;
@@ -18,10 +18,12 @@ use model::{Epoch, Incarnation, Message, Name, Slot, Topology, Unit, UnitId};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use worker::{
-    Call, Edge, Ended, Exhausted, Families, Handle, Input, Limits, Metrics, Orders, Out, Redeliveries, Setup, Sinks,
-    Strategy, Watermark, Who, Worker,
+    Call, Edge, Ended, Exhausted, Families, Handle, Input, Limits, Metrics, Orders, Out, Redeliveries, Setup,
+    Sinks, Strategy, Watermark, Who, Worker,
 };
 
+pub(crate) mod fleet;
+pub(crate) mod gated;
 pub(crate) mod maps;
 pub(crate) mod sinks;
 pub(crate) mod sources;
@@ -52,13 +54,15 @@ pub(crate) fn name(text: &str) -> Name {
 
 /// A buffer and the names and numbers that are given out in it.
 pub(crate) struct World {
-    pub(crate) disk: SimDisk,
+    disk: SimDisk,
     pub(crate) buffer: Arc<dyn Buffer>,
     pub(crate) registry: Registry,
     families: Families,
     lives: AtomicU64,
     epochs: AtomicU64,
-    topologies: BTreeMap<Name, Topology>,
+    vertices: Vec<VertexSettings>,
+    /// Turns the commit thread of a buffer whose every step follows from a seed.
+    stepper: JoinSet<()>,
 }
 
 /// A vertex with slots and without limits that matter.
@@ -67,26 +71,72 @@ pub(crate) fn vertex(text: &str, partitions: u16, slots_per_partition: u16) -> V
     VertexSettings { name: name(text), topology, writers: 1, messages_max: 1 << 40, bytes_max: 1 << 40 }
 }
 
+fn options() -> Options {
+    Options { segment_bytes: 1 << 18, checkpoint_bytes: 1 << 20, reserve_bytes: 0, ..Options::default() }
+}
+
+/// Turns a commit thread at times that follow from the seed, until the end of its life.
+async fn turn(mut stepper: Stepper<SimDisk>, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut idle = 0;
+    loop {
+        let steps = random.u32(0..3);
+        idle = if (0..steps).fold(false, |any, _| stepper.step() || any) { 0 } else { idle + 1 };
+        if idle > 20 {
+            // Time may go on only when nothing is to be done.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// A source `in`, a `map` with eight slots and an `out` with eight.
 pub(crate) fn three() -> Vec<VertexSettings> {
     vec![vertex("in", 1, 1), vertex("map", 2, 4), vertex("out", 2, 4)]
 }
 
 impl World {
+    /// A buffer with a commit thread of its own.
     pub(crate) fn new(seed: u64, vertices: Vec<VertexSettings>) -> Self {
         let disk = SimDisk::new(seed);
-        let options = Options { segment_bytes: 1 << 20, checkpoint_bytes: 4 << 20, reserve_bytes: 0, ..Options::default() };
-        let journal = Arc::new(Journal::open(disk.clone(), options).unwrap());
-        let topologies = vertices.iter().map(|vertex| (vertex.name.clone(), vertex.topology)).collect();
-        let buffer = Arc::new(JournalBuffer::open(journal, vertices).unwrap());
+        let journal = Journal::open(disk.clone(), options()).unwrap();
+        Self::over(disk, journal, vertices)
+    }
+
+    /// A buffer that goes on only when everybody else has had a turn; for a runtime with one thread.
+    pub(crate) fn stepped(seed: u64, vertices: Vec<VertexSettings>) -> Self {
+        let disk = SimDisk::new(seed);
+        let (journal, stepper) = Journal::open_stepped(disk.clone(), options()).unwrap();
+        let mut world = Self::over(disk, journal, vertices);
+        world.stepper.spawn(turn(stepper, seed));
+        world
+    }
+
+    fn over(disk: SimDisk, journal: Journal<SimDisk>, vertices: Vec<VertexSettings>) -> Self {
+        let buffer = Arc::new(JournalBuffer::open(Arc::new(journal), vertices.clone()).unwrap());
         let mut registry = Registry::default();
         let families = Families::register(&mut registry);
         let (lives, epochs) = (AtomicU64::new(1), AtomicU64::new(1));
-        Self { disk, buffer, registry, families, lives, epochs, topologies }
+        Self { disk, buffer, registry, families, lives, epochs, vertices, stepper: JoinSet::new() }
+    }
+
+    /// Ends the life of everything that holds the buffer and opens what is on the disk. The workers are gone already.
+    pub(crate) async fn restart(&mut self, seed: u64) {
+        self.stepper.abort_all();
+        while self.stepper.join_next().await.is_some() {}
+        self.disk = if seed.is_multiple_of(2) {
+            self.disk.after_power_loss(seed)
+        } else {
+            self.disk.after_process_death(seed)
+        };
+        let (journal, stepper) = Journal::open_stepped(self.disk.clone(), options()).unwrap();
+        self.buffer = Arc::new(JournalBuffer::open(Arc::new(journal), self.vertices.clone()).unwrap());
+        self.stepper.spawn(turn(stepper, seed));
     }
 
     pub(crate) fn topology(&self, vertex: &str) -> Topology {
-        self.topologies[vertex]
+        self.vertices.iter().find(|settings| settings.name == vertex).unwrap().topology
     }
 
     pub(crate) fn incarnation(&self) -> Incarnation {
@@ -121,6 +171,7 @@ impl World {
             when_full: WhenFull::Wait,
             keyed: false,
             back: false,
+            codec: model::frame::Codec::None,
         }
     }
 
@@ -199,7 +250,8 @@ impl World {
         let mut content = BTreeMap::new();
         for level in self.levels(vertex).await {
             let unit = UnitId { vertex: name(vertex), unit: Unit::Slot(level.place.slot) };
-            let claim = Claim { unit, owner: self.incarnation(), replica: 9, epoch: Epoch(1 << 40) };
+            let epoch = Epoch((1 << 40) + self.epoch().0);
+            let claim = Claim { unit, owner: self.incarnation(), replica: 9, epoch };
             let mut claimed = self.buffer.claim(claim).await.unwrap();
             let from = claimed.progress.position;
             let reader = claimed.reader.as_mut().unwrap();
@@ -260,6 +312,13 @@ impl Running {
         within("the worker ends", self.task.join_next()).await.unwrap().unwrap()
     }
 
+    /// Lets go of the handle and waits until it has ended.
+    pub(crate) async fn abandoned(self) -> Result<Ended, Error> {
+        let Self { handle, mut task } = self;
+        drop(handle);
+        within("the worker ends", task.join_next()).await.unwrap().unwrap()
+    }
+
     pub(crate) async fn stop(self) {
         self.handle.stop();
         assert_eq!(self.ended().await.unwrap(), Ended::Stopped);
@@ -292,6 +351,10 @@ impl Gate {
 
     pub(crate) fn open(&self) {
         self.0.send_replace(true);
+    }
+
+    pub(crate) fn opened() -> Self {
+        Self(tokio::sync::watch::Sender::new(true))
     }
 
     pub(crate) fn close(&self) {

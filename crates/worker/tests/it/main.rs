@@ -1,9 +1,12 @@
 //! A worker between scripted doors and the real embedded buffer. What all files share is in `kit`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 extern crate tidegate_worker as worker;
 
 mod flow;
 mod kit;
 mod metrics;
+mod ownership;
 mod retries;
 mod stopping;

@@ -1,1 +1,139 @@
-//! Counters after a run, as a scraper sees them.
+//! Told to stop: stop reading, finish what is in hand, commit, answer, release. Nothing lost, nothing doubled.
+
+use model::door::source::Memory;
+use model::{Slot, Unit};
+use worker::{Ended, Orders};
+
+use crate::kit::sources::Outside;
+use crate::kit::{Gate, Running, World, maps, numbers, sinks, source_unit, three, until};
+
+const COUNT: u64 = 4_000;
+
+#[tokio::test]
+async fn vertices_that_are_stopped_and_started_again_come_to_an_exact_total() {
+    for memory in [Memory::Position, Memory::Ids, Memory::Opaque] {
+        for seed in 0..8 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let world = World::new(seed, three());
+            let outside = Outside::new(memory, COUNT);
+            let (sink, taken) = sinks::collecting();
+            let mut primary = Some(sink);
+            let mut rounds = 0;
+            while taken.count() < COUNT as usize {
+                rounds += 1;
+                let source = world.source("in", outside.open(), vec![world.edge("map")]);
+                let source = Running::start(source, world.orders(&source_unit()));
+                let map = world.map("map", maps::cat().delayed(seed), vec![world.edge("out")]);
+                let map = Running::start(map, world.orders(&world.units("map")));
+                let (sink, more) = sinks::collecting();
+                let sink = primary.take().unwrap_or(sink);
+                let setup = world.sink("out", sinks::only(sink));
+                let running = Running::start(setup, world.orders(&world.units("out")));
+                let goal = outside.given() + random.u64(1..1500);
+                until("something was read", async || outside.given() >= goal.min(COUNT)).await;
+                source.stop().await;
+                let given = outside.given();
+                if memory != Memory::Position {
+                    assert_eq!(outside.done(), given, "{memory:?} seed {seed}: everything given is answered");
+                }
+                map.stop().await;
+                running.stop().await;
+                for unit in world.levels("map").await {
+                    assert!(unit.progress.above.is_empty(), "{memory:?} seed {seed}");
+                }
+                taken.absorb(&more);
+                assert!(rounds < 1000, "{memory:?} seed {seed}");
+            }
+            assert_eq!(taken.values(), numbers(COUNT), "{memory:?} seed {seed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_unit_that_is_not_in_the_orders_is_released_and_another_worker_goes_on_at_once() {
+    let world = World::new(1, three());
+    let outside = Outside::new(Memory::Position, COUNT).ending();
+    let source = world.source("in", outside.open(), vec![world.edge("map")]);
+    Running::start(source, world.orders(&source_unit())).ended().await.unwrap();
+    let units = world.units("map");
+    let gate = Gate::closed();
+    let orders = world.orders(&units);
+    let first = world.map("map", maps::cat().behind(&gate), vec![world.edge("out")]);
+    let first = Running::start(first, orders.clone());
+    let filled = world.levels("map").await.iter().filter(|level| level.messages > 0).count();
+    until("all units that can have something in hand do", async || {
+        let report = first.handle.report();
+        report.len() == units.len() && report.iter().filter(|unit| unit.in_hand > 0).count() == filled
+    })
+    .await;
+    let (kept, moved) = units.split_at(4);
+    let kept_orders = |unit: &Unit| (*unit, orders.units[unit]);
+    first.handle.order(Orders { units: kept.iter().map(kept_orders).collect(), stop: false });
+    gate.open();
+    until("the moved units are released", async || first.handle.report().len() == kept.len()).await;
+    let second = world.map("map", maps::cat(), vec![world.edge("out")]);
+    let second = Running::start(second, world.orders(moved));
+    until("everything is through", async || world.left("map").await == 0).await;
+    first.stop().await;
+    second.stop().await;
+    assert_eq!(world.values("out").await, numbers(COUNT));
+}
+
+#[tokio::test]
+async fn a_unit_taken_under_a_higher_number_is_let_go_and_the_others_are_kept() {
+    let world = World::new(1, three());
+    let units = world.units("map");
+    let first = world.map("map", maps::cat(), vec![world.edge("out")]);
+    let first = Running::start(first, world.orders(&units));
+    until("all units run", async || first.handle.report().len() == units.len()).await;
+    let taken = [units[2], Unit::Slot(Slot::RETRY)];
+    let second = world.map("map", maps::cat(), vec![world.edge("out")]);
+    let second = Running::start(second, world.orders(&taken));
+    until("the former owner has noticed", async || first.handle.report().len() == units.len() - 2).await;
+    let again = world.orders(&taken);
+    first.handle.order(Orders { units: again.units.clone(), stop: false });
+    until("ordered under a higher number it takes them back", async || {
+        let report = first.handle.report();
+        report.len() == 2 && report.iter().all(|unit| unit.epoch == again.units[&unit.unit])
+    })
+    .await;
+    until("the other has noticed", async || second.handle.report().is_empty()).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_nobody_can_tell_anything_ends_in_order() {
+    let world = World::new(1, three());
+    let (sink, taken) = sinks::collecting();
+    let setup = world.sink("out", sinks::only(sink));
+    let running = Running::start(setup, world.orders(&world.units("out")));
+    until("all units run", async || running.handle.report().len() == 9).await;
+    assert_eq!(running.abandoned().await.unwrap(), Ended::Stopped);
+    assert!(taken.is_closed());
+}
+
+#[tokio::test]
+async fn a_worker_without_orders_stops_at_once() {
+    let world = World::new(1, three());
+    let map = world.map("map", maps::cat(), vec![world.edge("out")]);
+    Running::start(map, Orders::default()).stop().await;
+}
+
+#[tokio::test]
+async fn reports_say_how_far_units_are() {
+    let world = World::new(1, three());
+    let outside = Outside::new(Memory::Position, COUNT);
+    let source = world.source("in", outside.open(), vec![world.edge("map")]);
+    let orders = world.orders(&source_unit());
+    let source = Running::start(source, orders.clone());
+    until("all is committed and nothing more comes", async || {
+        source.handle.report().first().is_some_and(|unit| unit.done == COUNT && unit.empty)
+    })
+    .await;
+    let report = source.handle.report().remove(0);
+    assert_eq!(report.unit, source_unit()[0]);
+    assert_eq!(report.epoch, orders.units[&report.unit]);
+    assert_eq!((report.sequence, report.in_hand), (COUNT, 0));
+    source.stop().await;
+}

@@ -136,8 +136,8 @@ impl<D: Disk + 'static> Inner<D> {
         then: impl FnOnce(Option<&Receipt>) + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<Receipt, Error>>, Error> {
         let (answer, answered) = oneshot::channel();
-        let (state, attempted) = (unit.clone(), format!("commit unit {}", unit.id));
-        let what = attempted.clone();
+        let state = unit.clone();
+        let failed = |unit: &UnitState, error| door_error(format!("commit unit {}", unit.id), error);
         // A journal that refuses a transaction drops the answer unused; what it would do must happen all the same.
         let then = Arc::new(Mutex::new(Some(then)));
         let refused = then.clone();
@@ -145,12 +145,12 @@ impl<D: Disk + 'static> Inner<D> {
             run_once(&then, result.as_ref().ok());
             state.leave();
             // Whoever asked may be gone; the outcome is in the unit's state all the same.
-            drop(answer.send(result.map_err(|error| door_error(what, error))));
+            drop(answer.send(result.map_err(|error| failed(&state, error))));
         };
         self.journal.submit(transaction, done).map_err(|error| {
             run_once(&refused, None);
             unit.leave();
-            door_error(attempted, error)
+            failed(unit, error)
         })?;
         Ok(answered)
     }
@@ -232,7 +232,7 @@ impl<D: Disk + 'static> UnitCommitter<D> {
 
     /// Builds the transaction and what it does to the memory, and takes the room it needs. `places` has a target for
     /// each output that is stored; `base` is the unit's record without this commit.
-    fn prepare(&self, commit: Commit, places: Vec<Option<Target>>, base: Record) -> (Transaction, Effects) {
+    fn prepare(&self, commit: Commit, places: Vec<Option<Target>>, base: &Record) -> (Transaction, Effects) {
         let Commit { outputs, progress, ids, stamp } = commit;
         let mut transaction = Transaction::new();
         let mut stored = Vec::with_capacity(outputs.len());
@@ -264,7 +264,7 @@ impl<D: Disk + 'static> UnitCommitter<D> {
                 self.inner.vertex(&self.writer.vertex).expect("a unit belongs to a vertex that is known");
             (lane.clone(), vertex.room.clone())
         });
-        let record = Record { written: base.written + written, progress: progress.clone(), ..base };
+        let record = Record { written: base.written + written, progress: progress.clone(), ..*base };
         transaction.put(names::unit_key(&self.unit.id), record.encode());
         let (unit, showing) = (self.unit.clone(), self.inner.showing.clone());
         (transaction, Effects { unit, showing, stored, own, progress, settled_above, ids, written })
@@ -293,7 +293,7 @@ impl<D: Disk + 'static> Committer for UnitCommitter<D> {
         let admitted = self.admit(&commit.outputs, &targets).await?;
         let base = self.unit.enter(self.generation).await?;
         let places = targets.into_iter().zip(&admitted).map(|(target, admitted)| admitted.then_some(target));
-        let (transaction, effects) = self.prepare(commit, places.collect(), base);
+        let (transaction, effects) = self.prepare(commit, places.collect(), &base);
         let answered = self.inner.hand_over(&self.unit, transaction, |receipt| effects.apply(receipt))?;
         self.open = true;
         let answer = answered.await.map_err(|_| gone(&self.unit.id))?;

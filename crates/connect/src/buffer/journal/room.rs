@@ -1,5 +1,7 @@
 //! How much of a partition is taken, and by whom. Each writing vertex has its share of a partition, so that the
-//! faster side of a join cannot starve the slower one; what goes round in a circle may use twice the share.
+//! faster side of a join cannot starve the slower one; what goes round in a circle may use twice the share. A commit
+//! is let in as a whole while anything of the share is left, and units look before they take, so each unit of the
+//! writing vertex may pass the share by one commit.
 //! Invariant: what is reserved is given back exactly once, when its frame is settled or was not stored.
 
 use std::collections::HashMap;

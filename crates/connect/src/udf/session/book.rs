@@ -442,10 +442,17 @@ impl<A: Default> Book<A> {
         Ok(())
     }
 
-    /// Ids of messages that are with user code, at most a handful.
+    /// Ids of the first messages that are with user code, at most a handful.
     pub(crate) fn in_flight_ids(&self) -> Vec<String> {
-        let used = self.slots.iter().filter(|slot| slot.piece.is_some());
-        used.filter_map(|slot| slot.id.as_ref().map(Id::to_string)).take(NAMED_MAX).collect()
+        self.used().into_iter().take(NAMED_MAX).map(|key| self.id(key)).collect()
+    }
+
+    /// The slots in use, in the order in which their messages were given out.
+    fn used(&self) -> Vec<usize> {
+        let mut keys: Vec<usize> =
+            (0..self.slots.len()).filter(|key| self.slots[*key].piece.is_some()).collect();
+        keys.sort_unstable_by_key(|key| self.slots[*key].turn);
+        keys
     }
 
     /// Messages that are without an answer for `after`, or were already reported so long ago: how many, and the ids
@@ -453,7 +460,8 @@ impl<A: Default> Book<A> {
     pub(crate) fn overdue(&mut self, now: Instant, after: Duration) -> (usize, Vec<String>) {
         let mut count = 0;
         let mut ids = Vec::new();
-        for slot in self.slots.iter_mut().filter(|slot| slot.piece.is_some()) {
+        for key in self.used() {
+            let slot = &mut self.slots[key];
             if now.saturating_duration_since(slot.told.unwrap_or(slot.sent)) < after {
                 continue;
             }
@@ -500,9 +508,7 @@ impl<A: Default> Book<A> {
     ) -> Aftermath {
         self.batch_open = false;
         let on_trial = self.trial.take().is_some() || !self.suspects.is_empty();
-        let mut keys: Vec<usize> =
-            (0..self.slots.len()).filter(|key| self.slots[*key].piece.is_some()).collect();
-        keys.sort_unstable_by_key(|key| self.slots[*key].turn);
+        let keys = self.used();
         let mut after = Aftermath { lost: keys.len(), ids: self.in_flight_ids(), ..Aftermath::default() };
         let culprit = match loss {
             Loss::Culprit(key) => Some(key),

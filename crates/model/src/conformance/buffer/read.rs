@@ -8,21 +8,30 @@ use super::kit::{
 };
 use crate::Slot;
 
-/// A reader that waits gets the frame when it is stored.
+/// A reader that waits gets the frame when it is stored, and finds it in the levels.
 pub async fn a_read_wakes_up_when_a_frame_arrives(bench: &dyn Bench) {
-    let buffer = bench.open(&world()).await;
+    const FRAMES: u64 = 150;
+    let world = world();
+    let buffer = bench.open(&world).await;
     let mut reader = Owner::claim(&buffer, &slot_unit("map", slot(0, 0)), 1, 1).await;
     let mut writer = Owner::claim(&buffer, &source("in", 0), 1, 1).await;
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
     let mut crew = Crew::default();
+    let (looking, map) = (buffer.clone(), world[1].clone());
     crew.spawn(async move {
-        for number in 0..50 {
+        for number in 0..FRAMES {
             let frames = reader.read_frames(1).await;
+            let level = level(&looking, &map, slot(0, 0)).await;
+            assert_eq!(
+                (level.last, level.messages),
+                (frames[0].sequence, number + 1),
+                "what is read is counted"
+            );
             assert_eq!(numbers(&frames[0], slot(0, 0)), [number]);
             sender.send(frames[0].sequence).await.expect("the case waits for it");
         }
     });
-    for number in 0..50 {
+    for number in 0..FRAMES {
         let stored = writer.write(vec![output("map", slot(0, 0), body([number]))]).await;
         let read = super::kit::within("the frame is read", receiver.recv()).await;
         assert_eq!(read, Some(stored[0]));

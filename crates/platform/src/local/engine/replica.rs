@@ -24,7 +24,7 @@ use crate::local::process;
 const AGAIN_FIRST: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(10);
 /// A worker that ran for so long begins with the first wait again.
-const STEADY: Duration = Duration::from_secs(60);
+const STEADY: Duration = Duration::from_mins(1);
 
 /// What a replica shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl Replica {
                 },
             };
             wait = if begun.elapsed() > STEADY { AGAIN_FIRST } else { wait };
-            self.report(failure, wait);
+            self.report(&failure, wait);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = told_to_finish(&mut desired) => {
@@ -229,7 +229,7 @@ impl Replica {
         share.map(|(_, slot)| Unit::Slot(slot)).collect()
     }
 
-    fn report(&self, failure: String, wait: Duration) {
+    fn report(&self, failure: &str, wait: Duration) {
         self.view.incidents.report(Incident {
             container: "numa".to_owned(),
             code: "worker-failed",

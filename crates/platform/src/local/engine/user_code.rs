@@ -80,7 +80,7 @@ fn container(
         vertex: matches!(parts.object, Object::Pipeline(_)).then(|| (*vertex).to_owned()),
         replica: *replica,
         container: name.container.clone(),
-        extra: Vec::new(),
+        extra: extra(parts, vertex, &name.container),
     };
     let mut env = program.env.clone();
     env.extend(
@@ -110,4 +110,21 @@ fn container(
         grace: GRACE,
         name,
     })
+}
+
+/// What a user-defined source is told about the batches that will be asked of it.
+fn extra(parts: &Parts, vertex: &str, container: &str) -> Vec<(String, String)> {
+    let limits = parts
+        .pipeline
+        .vertices
+        .iter()
+        .find(|settings| settings.name == vertex)
+        .map(|settings| &settings.limits);
+    match (container, limits) {
+        ("udsource", Some(limits)) => vec![
+            ("NUMAFLOW_READ_BATCH_SIZE".to_owned(), limits.read_batch_size.to_string()),
+            ("NUMAFLOW_READ_TIMEOUT_MS".to_owned(), limits.read_timeout.as_millis().to_string()),
+        ],
+        _ => Vec::new(),
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::door::Error;
 use model::door::map::Map;
+use model::door::{Class, Error};
 use model::verdict::{DROP, FAIL, NACK, Nack, Reply};
 use model::{Message, Name, Time};
 use smol_str::SmolStr;
@@ -21,14 +21,23 @@ pub(crate) struct Scripted {
     seen: Arc<Mutex<HashMap<String, u32>>>,
     delays: Option<Arc<Mutex<fastrand::Rng>>>,
     gate: Option<super::Gate>,
+    refused: Option<String>,
+    times: Arc<Mutex<HashMap<String, Vec<Instant>>>>,
 }
 
 impl Scripted {
     pub(crate) fn new(script: impl Fn(&Message, u32) -> Reply + Send + Sync + 'static) -> Self {
-        Self { script: Arc::new(script), seen: Arc::default(), delays: None, gate: None }
+        Self {
+            script: Arc::new(script),
+            seen: Arc::default(),
+            delays: None,
+            gate: None,
+            refused: None,
+            times: Arc::default(),
+        }
     }
 
-    /// Answers after random short times.
+    /// Answers after everybody else has had some turns.
     pub(crate) fn delayed(mut self, seed: u64) -> Self {
         self.delays = Some(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))));
         self
@@ -38,6 +47,17 @@ impl Scripted {
     pub(crate) fn behind(mut self, gate: &super::Gate) -> Self {
         self.gate = Some(gate.clone());
         self
+    }
+
+    /// Refuses every batch that holds this payload.
+    pub(crate) fn refusing(mut self, value: &str) -> Self {
+        self.refused = Some(value.to_owned());
+        self
+    }
+
+    /// When messages with this payload were seen.
+    pub(crate) fn times(&self, value: &str) -> Vec<Instant> {
+        self.times.lock().unwrap().get(value).cloned().unwrap_or_default()
     }
 
     /// How often messages with this payload were seen.
@@ -50,15 +70,21 @@ impl Scripted {
 impl Map for Scripted {
     async fn map(&self, messages: Arc<Vec<Message>>, _: Time) -> Result<Vec<Reply>, Error> {
         if let Some(delays) = &self.delays {
-            let micros = delays.lock().unwrap().u64(0..800);
-            if micros > 300 {
-                tokio::time::sleep(Duration::from_micros(micros)).await;
+            let turns = delays.lock().unwrap().u32(0..20);
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
             }
         }
         if let Some(gate) = &self.gate {
             gate.passed().await;
         }
+        if let Some(refused) = &self.refused
+            && messages.iter().any(|message| super::value(message) == *refused)
+        {
+            return Err(Error::new(Class::Reject, "take a batch: it holds what nobody can take"));
+        }
         let answer = |message: &Message| {
+            self.times.lock().unwrap().entry(super::value(message)).or_default().push(Instant::now());
             let times = {
                 let mut seen = self.seen.lock().unwrap();
                 let times = seen.entry(super::value(message)).or_default();

@@ -34,6 +34,13 @@ impl Taken {
         values
     }
 
+    /// Adds what another sink took.
+    pub(crate) fn absorb(&self, other: &Self) {
+        if !Arc::ptr_eq(&self.messages, &other.messages) {
+            self.messages.lock().unwrap().append(&mut other.messages.lock().unwrap());
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         *self.closed.lock().unwrap()
     }
@@ -51,8 +58,13 @@ pub(crate) struct Scripted {
 impl Scripted {
     pub(crate) fn new(script: impl Fn(&Message, u32) -> Outcome + Send + Sync + 'static) -> (Self, Taken) {
         let taken = Taken::default();
-        let sink =
-            Self { script: Box::new(script), seen: HashMap::new(), taken: taken.clone(), errors: Vec::new(), gate: None };
+        let sink = Self {
+            script: Box::new(script),
+            seen: HashMap::new(),
+            taken: taken.clone(),
+            errors: Vec::new(),
+            gate: None,
+        };
         (sink, taken)
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Outside {
 
 struct Shared {
     total: u64,
+    /// Numbers from here on are not there yet.
+    limit: u64,
     /// The input ends after the last number.
     ends: bool,
     /// Waiting to be given (sources that want answers).
@@ -27,7 +29,6 @@ struct Shared {
     given: BTreeMap<u64, u32>,
     answers: BTreeMap<u64, Vec<Answer>>,
     session: u64,
-    reads: u64,
     resumed: Vec<Position>,
     /// One in so many is given twice.
     twice: Option<(u32, fastrand::Rng)>,
@@ -39,12 +40,12 @@ impl Outside {
     pub(crate) fn new(memory: Memory, total: u64) -> Self {
         let shared = Shared {
             total,
+            limit: u64::MAX,
             ends: false,
             waiting: (0..total).collect(),
             given: BTreeMap::new(),
             answers: BTreeMap::new(),
             session: 0,
-            reads: 0,
             resumed: Vec::new(),
             twice: None,
             refusals: 0,
@@ -62,6 +63,18 @@ impl Outside {
     pub(crate) fn repeating(self, one_in: u32, seed: u64) -> Self {
         self.shared.lock().unwrap().twice = Some((one_in, fastrand::Rng::with_seed(seed)));
         self
+    }
+
+    /// Nothing is there before it is allowed.
+    pub(crate) fn slowly(self) -> Self {
+        self.shared.lock().unwrap().limit = 0;
+        self
+    }
+
+    /// Numbers below `limit` are there by now.
+    pub(crate) fn allow(&self, limit: u64) {
+        let mut shared = self.shared.lock().unwrap();
+        shared.limit = shared.limit.max(limit);
     }
 
     /// Refuses so many answers with `Retry`.
@@ -86,10 +99,6 @@ impl Outside {
         let source = Reading { outside: self.clone(), session, next };
         let answers = Answering { outside: self.clone(), session };
         Opened { source: Box::new(source), answers: Box::new(answers), memory: self.memory }
-    }
-
-    pub(crate) fn reads(&self) -> u64 {
-        self.shared.lock().unwrap().reads
     }
 
     /// Numbers that were given at least once.
@@ -138,23 +147,24 @@ impl Reading {
     fn take(&mut self, messages_max: usize) -> Option<Batch> {
         let memory = self.outside.memory;
         let mut shared = self.outside.shared.lock().unwrap();
-        shared.reads += 1;
         if shared.session != self.session {
             return Some(Batch::default());
         }
         let mut batch = Batch::default();
         if memory == Memory::Position {
-            let until = shared.total.min(self.next + messages_max as u64);
+            let until = shared.limit.min(shared.total).min(self.next + messages_max as u64);
             for number in self.next..until {
                 *shared.given.entry(number).or_default() += 1;
                 batch.messages.push(message(memory, number));
             }
             self.next = until;
             batch.end = Some(Position { sequence: until, index: 0 });
-            return (!batch.messages.is_empty() || !shared.ends).then_some(batch);
+            let open = !shared.ends || until < shared.total;
+            return (!batch.messages.is_empty() || open).then_some(batch);
         }
         while batch.messages.len() < messages_max
-            && let Some(number) = shared.waiting.pop_front()
+            && let Some(at) = shared.waiting.iter().position(|number| *number < shared.limit)
+            && let Some(number) = shared.waiting.remove(at)
         {
             *shared.given.entry(number).or_default() += 1;
             let again = shared.twice.as_mut().is_some_and(|(one_in, random)| random.u32(0..*one_in) == 0);
@@ -206,7 +216,8 @@ impl Answers for Answering {
         for (receipt, answer) in answers {
             let number: u64 = std::str::from_utf8(&receipt.offset).unwrap().parse().unwrap();
             shared.answers.entry(number).or_default().push(answer.clone());
-            if matches!(answer, Answer::Nack(_)) && self.session == shared.session && !shared.is_done(number) {
+            if matches!(answer, Answer::Nack(_)) && self.session == shared.session && !shared.is_done(number)
+            {
                 shared.waiting.push_back(number);
             }
         }

@@ -1,0 +1,131 @@
+//! Orders for the workers of a vertex, turn by turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Epoch, Incarnation, Name, Slot, Time, Unit};
+use tidegate_keeper::{Orders, Owners, OwnersSettings, Revision, Wanted, WorkerReport};
+
+const OLD: Incarnation = Incarnation(1);
+const YOUNG: Incarnation = Incarnation(2);
+
+fn vertex() -> Name {
+    Name::new("map")
+}
+
+fn units() -> BTreeSet<Unit> {
+    (0..4).map(|number| Unit::Slot(Slot { partition: 0, number })).collect()
+}
+
+fn ready(workers: &[Incarnation]) -> Wanted {
+    Wanted { units: units(), revisions: vec![Revision { weight: 1, workers: workers.iter().copied().collect() }] }
+}
+
+fn turn(owners: &mut Owners, wanted: &Wanted, seconds: i64) {
+    owners.turn(&vertex(), wanted, &BTreeSet::new(), at(seconds));
+}
+
+fn at(seconds: i64) -> Time {
+    Time::from_millis(seconds * 1000)
+}
+
+fn orders(owners: &Owners, worker: Incarnation) -> BTreeMap<Unit, Epoch> {
+    owners.orders(&vertex(), worker).units
+}
+
+/// A worker that has done what it was told.
+fn obey(owners: &mut Owners, worker: Incarnation, seconds: i64) {
+    let Orders { number, units } = owners.orders(&vertex(), worker);
+    owners.hear(&vertex(), worker, WorkerReport { followed: number, units }, at(seconds));
+}
+
+/// A worker that still holds what it held, and has heard of nothing.
+fn linger(owners: &mut Owners, worker: Incarnation, held: &WorkerReport, seconds: i64) {
+    owners.hear(&vertex(), worker, held.clone(), at(seconds));
+}
+
+/// The old worker owns everything since second 0.
+fn settled() -> (Owners, WorkerReport) {
+    let mut owners = Owners::new(Epoch(5), OwnersSettings::default());
+    turn(&mut owners, &ready(&[OLD]), 0);
+    let all = orders(&owners, OLD);
+    assert_eq!(all, units().into_iter().map(|unit| (unit, Epoch(6))).collect());
+    obey(&mut owners, OLD, 0);
+    turn(&mut owners, &ready(&[OLD]), 0);
+    assert!(owners.is_settled(&vertex()));
+    (owners, WorkerReport { followed: 1, units: all })
+}
+
+#[test]
+fn a_worker_that_comes_gets_its_half_once_it_is_released() {
+    let (mut owners, held) = settled();
+    turn(&mut owners, &ready(&[OLD, YOUNG]), 1);
+    assert_eq!((orders(&owners, OLD).len(), orders(&owners, YOUNG).len()), (2, 0));
+    linger(&mut owners, OLD, &held, 2);
+    obey(&mut owners, YOUNG, 2);
+    turn(&mut owners, &ready(&[OLD, YOUNG]), 2);
+    assert!(orders(&owners, YOUNG).is_empty());
+    assert!(!owners.is_settled(&vertex()));
+    obey(&mut owners, OLD, 3);
+    turn(&mut owners, &ready(&[OLD, YOUNG]), 3);
+    assert_eq!(orders(&owners, YOUNG).values().collect::<Vec<_>>(), [&Epoch(7), &Epoch(7)]);
+    assert!(owners.is_settled(&vertex()));
+}
+
+#[test]
+fn a_worker_that_goes_is_clear_when_it_has_released_everything() {
+    let (mut owners, held) = settled();
+    turn(&mut owners, &ready(&[YOUNG]), 1);
+    linger(&mut owners, OLD, &held, 1);
+    assert!(!owners.is_clear(&vertex(), OLD));
+    obey(&mut owners, OLD, 2);
+    turn(&mut owners, &ready(&[YOUNG]), 2);
+    assert!(owners.is_clear(&vertex(), OLD));
+    assert_eq!(orders(&owners, YOUNG).len(), 4);
+}
+
+#[test]
+fn the_units_of_a_silent_worker_are_taken_over() {
+    let (mut owners, _) = settled();
+    for seconds in 1..5 {
+        obey(&mut owners, YOUNG, seconds);
+        turn(&mut owners, &ready(&[YOUNG]), seconds);
+        assert!(orders(&owners, YOUNG).is_empty(), "second {seconds}");
+    }
+    obey(&mut owners, YOUNG, 5);
+    turn(&mut owners, &ready(&[YOUNG]), 5);
+    assert_eq!(orders(&owners, YOUNG).values().collect::<BTreeSet<_>>(), BTreeSet::from([&Epoch(7)]));
+}
+
+#[test]
+fn the_units_of_a_worker_that_is_known_to_be_gone_are_taken_over_at_once() {
+    let (mut owners, _) = settled();
+    owners.turn(&vertex(), &ready(&[YOUNG]), &BTreeSet::from([OLD]), at(1));
+    assert_eq!(orders(&owners, YOUNG).len(), 4);
+    assert!(owners.is_clear(&vertex(), OLD));
+}
+
+#[test]
+fn a_worker_that_hangs_loses_its_units_after_the_time_for_a_release() {
+    let (mut owners, held) = settled();
+    let mut taken_over = None;
+    for seconds in 1..60 {
+        linger(&mut owners, OLD, &held, seconds);
+        obey(&mut owners, YOUNG, seconds);
+        turn(&mut owners, &ready(&[YOUNG]), seconds);
+        if !orders(&owners, YOUNG).is_empty() {
+            taken_over = Some(seconds);
+            break;
+        }
+    }
+    assert_eq!(taken_over, Some(31));
+}
+
+#[test]
+fn a_silent_worker_without_anybody_to_go_on_keeps_its_units() {
+    let (mut owners, held) = settled();
+    turn(&mut owners, &ready(&[]), 100);
+    assert_eq!(orders(&owners, OLD), held.units);
+    linger(&mut owners, OLD, &held, 101);
+    turn(&mut owners, &ready(&[OLD]), 101);
+    assert_eq!(orders(&owners, OLD), held.units);
+}
