@@ -111,7 +111,6 @@ pub fn python(name: &str) -> Option<String> {
         return Some(python.to_string_lossy().into_owned());
     }
     let why = "no Python with pynumaflow (TIDEGATE_TEST_PYTHON); run the tests with `cargo xtask test`";
-    eprintln!("SKIPPED {name}: {why}");
     if let Some(file) = std::env::var_os("TIDEGATE_SKIPPED") {
         let list = fs::OpenOptions::new().create(true).append(true).open(file);
         let mut list = list.expect("the list of skipped tests can be written");

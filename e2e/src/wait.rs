@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// The longest any condition is waited for.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_mins(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` gives a value.

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Place};
 use crate::format::VERSION;
+use crate::hub::{Log, State};
 use crate::locks::lock;
 use crate::names;
-use crate::shared::{Log, State};
 
 pub(crate) use load::{Loaded, load};
 

@@ -17,11 +17,11 @@ use crate::checkpoint::Writer;
 use crate::compact::{Moved, Mover};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::hub::{Log, Segment, Shared};
 use crate::locks::read;
 use crate::options::Options;
 use crate::queue::Pending;
 use crate::recover;
-use crate::shared::{Log, Segment, Shared};
 
 use upkeep::Closer;
 pub(crate) use upkeep::Upkeep;

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use crate::disk::DiskFile;
 use crate::error::{Error, Place};
 use crate::format::{Op, Ops, SEGMENT_HEADER_BYTES};
+use crate::hub::{Log, Segment};
 use crate::index::Slot;
 use crate::locks::lock;
 use crate::read::read_frame;
 use crate::scan::Scanner;
-use crate::shared::{Log, Segment};
 use crate::transaction::LogId;
 
 /// What a frame takes when it is moved, beside its bytes.

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use crate::committer::Committer;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::hub::Shared;
 use crate::locks::{lock, read};
 use crate::options::Options;
 use crate::queue::{Answer, Pending};
-use crate::shared::Shared;
 use crate::status::{LogStats, Status};
 use crate::transaction::{Entry, LogId, Receipt, Sequences, Transaction};
 

@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Place};
+use crate::hub::{Segment, Shared};
 use crate::index::{CACHE_OVERHEAD_BYTES, Slot};
 use crate::locks::{lock, read};
-use crate::shared::{Segment, Shared};
 use crate::transaction::{Entry, LogId};
 
 /// Frames of one segment that are at most this far apart are read together.

@@ -18,11 +18,11 @@ use crate::committer::Usage;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Place};
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::hub::{Counters, LogTable, Segment, Shared, State};
 use crate::locks::lock;
 use crate::names::{self, Kind};
 use crate::options::Options;
 use crate::queue::Queue;
-use crate::shared::{Counters, LogTable, Segment, Shared, State};
 use crate::status::{Cut, Damage};
 
 use replay::Replay;

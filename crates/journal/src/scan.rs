@@ -6,7 +6,7 @@ use std::io;
 
 use crate::disk::DiskFile;
 use crate::format::{ALIGNMENT, RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, Spot};
-use crate::shared::Segment;
+use crate::hub::Segment;
 
 const WINDOW_BYTES: usize = 256 * 1024;
 

@@ -1,5 +1,10 @@
 //! Whole pipelines: exact results of the reference's shapes, crashes of ourselves and of user code, the command line.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test an unwrap is an assertion, also outside the test functions themselves"
+)]
+
 mod crash;
 mod misbehaviour;
 mod shapes;

@@ -50,7 +50,7 @@ fn user_code_that_is_killed_comes_back_and_nothing_is_missing() {
     let lab = Lab::new().unwrap();
     let lines = numbered(100_000);
     let mut run = start(&lab, &lines);
-    let needle = format!("{}", own_program("sdk_map"));
+    let needle = own_program("sdk_map");
     for kill in 1..=3 {
         let goal = kill * 10_000;
         wait::until("some lines are out", || (lab.lines("out.txt").len() >= goal).then_some(()));

@@ -11,9 +11,9 @@ use super::{Committer, write::Written};
 use crate::compact::{Moved, Mover};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, says_full};
+use crate::hub::add;
 use crate::names;
 use crate::queue::Pending;
-use crate::shared::add;
 
 /// The largest transaction without appends that may use the reserve.
 const SMALL_BYTES_MAX: usize = 64 * 1024;

@@ -7,10 +7,10 @@ use super::{Committer, write::Written};
 use crate::cache::Ages;
 use crate::compact::{self, Moved};
 use crate::disk::Disk;
+use crate::hub::{add, subtract};
 use crate::index::{Freed, Slot};
 use crate::locks::{lock, write};
 use crate::queue::Pending;
-use crate::shared::{add, subtract};
 use crate::transaction::{Append, Receipt};
 
 impl<D: Disk> Committer<D> {

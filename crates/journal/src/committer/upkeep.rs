@@ -13,10 +13,10 @@ use crate::compact::{Moved, Mover};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::format::{RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use crate::hub::{Segment, add, subtract};
 use crate::locks::{read, write};
 use crate::names;
 use crate::options::Durability;
-use crate::shared::{Segment, add, subtract};
 
 pub(crate) struct Upkeep<D: Disk> {
     /// Number and size of the last complete checkpoint; 0 if there is none.

@@ -12,11 +12,11 @@ use crate::compact::Moved;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Place, says_full};
 use crate::format::{self, Op, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, Spot};
+use crate::hub::{Segment, add};
 use crate::locks::{read, write};
 use crate::names;
 use crate::options::Durability;
 use crate::queue::Pending;
-use crate::shared::{Segment, add};
 
 /// Frames shorter than this are copied next to their record's header; longer ones are written from where they
 /// are.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crate::checkpoint::Loaded;
 use crate::compact::Frames;
 use crate::format::{Op, Ops, RecordHeader};
+use crate::hub::LogTable;
 use crate::index::{Index, Slot};
-use crate::shared::LogTable;
 
 pub(super) struct Replay {
     /// Records up to this one are in the checkpoint; only their frames count.

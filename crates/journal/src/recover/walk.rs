@@ -14,9 +14,9 @@ use crate::compact::Frames;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::format::{Op, Ops, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentStart, VERSION};
+use crate::hub::Segment;
 use crate::names;
 use crate::scan::Scanner;
-use crate::shared::Segment;
 use crate::status::Cut;
 
 const HEADER: u64 = SEGMENT_HEADER_BYTES as u64;
