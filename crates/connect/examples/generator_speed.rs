@@ -1,4 +1,5 @@
-//! How long one message of a generator takes, from nothing to the blackhole, on one core.
+//! How long one message of a generator takes, from nothing to the blackhole, on one core: by the clock, and in time on
+//! the processor, which other programs on the machine hardly change.
 //!
 //! `cargo run --release --package tidegate-connect --example generator_speed [seconds]`
 
@@ -10,11 +11,16 @@ use tidegate_connect::source::generator::{Settings, open};
 
 const BATCHES: [usize; 3] = [100, 500, 5000];
 
+/// Nanoseconds that this thread has been on a processor, where the kernel says so.
+fn on_processor() -> Option<f64> {
+    std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split(' ').next()?.parse().ok()
+}
+
 async fn measure(name: &str, settings: Settings, batch_messages: usize, length: Duration) -> String {
     let mut opened = open(settings).expect("the settings are within their bounds");
     let mut sink = blackhole::open();
     let (mut messages, mut bytes) = (0u64, 0u64);
-    let start = Instant::now();
+    let (start, processor_start) = (Instant::now(), on_processor());
     while start.elapsed() < length {
         let read = opened.source.read(batch_messages, Duration::from_secs(1)).await;
         let batch = read.expect("a generator does not fail").expect("a generator does not end");
@@ -24,10 +30,11 @@ async fn measure(name: &str, settings: Settings, batch_messages: usize, length: 
         assert_eq!(outcomes.len(), batch.messages.len());
     }
     let nanos = start.elapsed().as_nanos() as f64 / messages as f64;
+    let processor = on_processor().zip(processor_start).map(|(end, start)| (end - start) / messages as f64);
+    let processor = processor.map_or_else(|| "unknown".to_owned(), |nanos| format!("{nanos:6.1} ns"));
     let size = bytes / messages;
     format!(
-        "{name:<28} batch {batch_messages:>5}: {nanos:7.1} ns/message, {:6.2} M/s, {size} B",
-        1000.0 / nanos
+        "{name:<20} {size:>4} B, batches of {batch_messages:>4}: {nanos:6.1} ns/message, {processor} on the processor"
     )
 }
 

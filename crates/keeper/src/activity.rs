@@ -57,7 +57,9 @@ fn standstill(
     let judge = |(known, unit): &(Option<&Known>, UnitId)| {
         let (since, reason) = match known {
             None => (begun, Reason::Silent),
-            Some(known) => (known.moved.max(known.report.rests_until.unwrap_or(Time::MIN)), why(known, settings, now)?),
+            Some(known) => {
+                (known.moved.max(known.report.rests_until.unwrap_or(Time::MIN)), why(known, settings, now)?)
+            }
         };
         (now.since(since) >= settings.stuck_after).then(|| (since, unit.clone(), reason))
     };
@@ -96,7 +98,9 @@ fn commits(reason: &Reason) -> bool {
 /// The vertex further down that stands in the way, if one does: the last in a row of stuck ones.
 fn blocked(facts: &Facts, vertex: &Name, pictures: &BTreeMap<Name, VertexPicture>) -> Option<Reason> {
     let stuck = |below: &Name| match &pictures.get(below)?.state {
-        State::Stuck { reason: Reason::Behind { vertex }, .. } => Some(Reason::Behind { vertex: vertex.clone() }),
+        State::Stuck { reason: Reason::Behind { vertex }, .. } => {
+            Some(Reason::Behind { vertex: vertex.clone() })
+        }
         State::Stuck { .. } => Some(Reason::Behind { vertex: below.clone() }),
         State::Idle | State::Progressing => None,
     };
@@ -104,7 +108,9 @@ fn blocked(facts: &Facts, vertex: &Name, pictures: &BTreeMap<Name, VertexPicture
 }
 
 fn idle(known: &Known) -> bool {
-    let polled = known.source().is_none_or(|source| source.stopped || (known.report.held && source.empty_at.is_some()));
+    let polled = known
+        .source()
+        .is_none_or(|source| source.stopped || (known.report.held && source.empty_at.is_some()));
     polled && !known.has_work()
 }
 

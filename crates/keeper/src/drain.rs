@@ -28,7 +28,9 @@ impl Drain {
             return false;
         };
         match &self.first {
-            Some((pass, before)) if *before == marks => marks.keys().all(|unit| facts.units[unit].heard >= *pass),
+            Some((pass, before)) if *before == marks => {
+                marks.keys().all(|unit| facts.units[unit].heard >= *pass)
+            }
             Some(_) | None => {
                 self.first = Some((number, marks));
                 false

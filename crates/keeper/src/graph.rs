@@ -115,7 +115,8 @@ mod tests {
             edges: vec![edge("z", "c"), edge("c", "b"), edge("b", "c"), edge("b", "a"), edge("d", "a")],
         };
         let components = Shape::of(graph).components;
-        let place = |name: &str| components.iter().position(|members| members.contains(&Name::new(name))).unwrap();
+        let place =
+            |name: &str| components.iter().position(|members| members.contains(&Name::new(name))).unwrap();
         assert_eq!(components[place("b")], ["b", "c"]);
         assert_eq!(components.len(), 4);
         assert!(place("z") < place("b"));

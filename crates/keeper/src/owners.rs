@@ -29,11 +29,38 @@ impl Default for OwnersSettings {
 
 /// What is wanted for one vertex.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its units.
-    pub units: BTreeSet<Unit>,
-    /// The workers that are ready, by the version that they run.
-    pub revisions: Vec<Revision<Incarnation>>,
+pub enum Wanted {
+    /// Any worker may own any unit: they are divided by weight. While nobody is ready everything stays as it is.
+    Shared {
+        /// The units of the vertex; none for a vertex that shall do nothing.
+        units: BTreeSet<Unit>,
+        /// The workers that are ready, by the version that they run.
+        revisions: Vec<Revision<Incarnation>>,
+    },
+    /// Each unit belongs to one replica, in whatever life that is: shares of a source that the outside divides, and
+    /// state that lies on the replica's volume.
+    Bound(BTreeMap<Unit, Incarnation>),
+}
+
+impl Wanted {
+    fn target(&self, before: &BTreeMap<Unit, Incarnation>) -> BTreeMap<Unit, Incarnation> {
+        match self {
+            Self::Bound(owners) => owners.clone(),
+            Self::Shared { units, revisions } => {
+                let target = assign(units, revisions, before);
+                if target.is_empty() && !units.is_empty() { before.clone() } else { target }
+            }
+        }
+    }
+
+    fn workers(&self) -> BTreeSet<Incarnation> {
+        match self {
+            Self::Bound(owners) => owners.values().copied().collect(),
+            Self::Shared { units: _, revisions } => {
+                revisions.iter().flat_map(|revision| &revision.workers).copied().collect()
+            }
+        }
+    }
 }
 
 /// What one worker says of its ownership.
@@ -88,17 +115,18 @@ impl Owners {
     }
 
     /// Decides again for one vertex. Workers in `gone` are known to have ended; those that were silent for too long count
-    /// as dead as well, but only while somebody is `ready` to go on.
+    /// as dead as well; both keep what they have while nobody is there to go on.
     pub fn turn(&mut self, vertex: &Name, wanted: &Wanted, gone: &BTreeSet<Incarnation>, now: Time) {
         let settings = self.settings;
         let ownership = self.vertex(vertex);
-        ownership.target = assign(&wanted.units, &wanted.revisions, &ownership.target);
+        ownership.target = wanted.target(&ownership.target);
         for owner in ownership.book.given().values().chain(ownership.target.values()) {
             ownership.heard.entry(*owner).or_insert(now);
         }
         let silent = ownership.heard.iter().filter(|(_, heard)| now.since(**heard) >= settings.silent_after);
         let dead = silent.map(|(worker, _)| *worker).chain(gone.iter().copied()).collect();
-        let late = ownership.releasing.iter().filter(|(_, since)| now.since(**since) >= settings.release_within);
+        let late =
+            ownership.releasing.iter().filter(|(_, since)| now.since(**since) >= settings.release_within);
         let overdue = late.map(|(unit, _)| *unit).collect();
         let holding = |(worker, report): (&Incarnation, &WorkerReport)| {
             let units = report.units.iter().map(|(unit, epoch)| (*unit, epoch.0)).collect();
@@ -151,8 +179,8 @@ impl Ownership {
         for unit in taken.keys() {
             self.releasing.entry(*unit).or_insert(now);
         }
-        let ready: BTreeSet<_> = wanted.revisions.iter().flat_map(|revision| &revision.workers).copied().collect();
-        let named: BTreeSet<_> = self.book.given().into_values().chain(taken.into_values()).chain(ready).collect();
+        let named: BTreeSet<_> =
+            self.book.given().into_values().chain(taken.into_values()).chain(wanted.workers()).collect();
         self.heard.retain(|worker, _| named.contains(worker));
         self.workers.retain(|worker, _| named.contains(worker));
     }

@@ -78,7 +78,8 @@ impl Promise {
         let Some(Quiet { since, until, mark: _ }) = self.quiet else { return };
         let Some(beyond) = until.since(since).checked_sub(idle.threshold) else { return };
         let interval = if idle.step_interval.is_zero() { STEP_INTERVAL } else { idle.step_interval };
-        let due = u32::try_from(beyond.as_nanos() / interval.as_nanos()).unwrap_or(u32::MAX).saturating_add(1);
+        let due =
+            u32::try_from(beyond.as_nanos() / interval.as_nanos()).unwrap_or(u32::MAX).saturating_add(1);
         let steps = due.saturating_sub(self.steps);
         self.steps = due;
         let Some(base) = base else {

@@ -151,7 +151,8 @@ fn lower(least: &mut Option<Bound>, candidate: Option<Bound>) {
 
 /// Says of a unit that has fallen silent that this is why time stands still.
 fn silence(hold: &Hold, facts: &Facts, settings: &Settings, now: Time) -> Hold {
-    let silent = facts.units.get(&hold.unit).is_some_and(|known| now.since(known.came) >= settings.silent_after);
+    let silent =
+        facts.units.get(&hold.unit).is_some_and(|known| now.since(known.came) >= settings.silent_after);
     if silent { Hold { why: Why::Silent, ..hold.clone() } } else { hold.clone() }
 }
 

@@ -130,7 +130,8 @@ impl<U: Ord + Clone, W: Ord + Clone> Book<U, W> {
     }
 
     fn collect(&self, owner: impl Fn(&Hold<W>) -> Option<&W>) -> BTreeMap<U, W> {
-        let named = |(unit, ownership): (&U, &Ownership<W>)| Some((unit.clone(), owner(&ownership.hold)?.clone()));
+        let named =
+            |(unit, ownership): (&U, &Ownership<W>)| Some((unit.clone(), owner(&ownership.hold)?.clone()));
         self.units.iter().filter_map(named).collect()
     }
 }

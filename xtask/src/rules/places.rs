@@ -29,7 +29,9 @@ const PLACES: [Place; 6] = [
 
 /// Every crate the file names and may not.
 pub(super) fn findings(source: &Source) -> Vec<Finding> {
-    let rules = PLACES.iter().filter(|place| place.package == source.package);
+    // An example is a composition root of its own.
+    let is_example = source.path.iter().any(|part| part == "examples");
+    let rules = PLACES.iter().filter(|place| place.package == source.package && !is_example);
     let broken = rules.filter(|place| !place.places.iter().any(|prefix| is_below(&source.path, prefix)));
     broken
         .flat_map(|place| {

@@ -63,10 +63,12 @@ fn is_sleeping_test(source: &Source, token: &Token) -> bool {
     source.is_test(token) || source.package == "e2e"
 }
 
-/// Programs that play user code may be slow on purpose, and one file holds the bounded wait for a condition
-/// that only a poll can see.
+/// Programs that play user code may be slow on purpose, one file holds the bounded wait for a condition that only a
+/// poll can see, and the fake doors of a crate's test `kit` take their time on a paused clock.
 fn may_poll(path: &Path) -> bool {
-    path.starts_with("e2e") && (path.ends_with("wait.rs") || path.iter().any(|part| part == "bin"))
+    let has = |name: &str| path.iter().any(|part| part == name);
+    let is_kit = has("tests") && (has("kit") || has("kit.rs"));
+    is_kit || path.starts_with("e2e") && (path.ends_with("wait.rs") || has("bin"))
 }
 
 /// Whether the mark stands in the text as a word that is not followed by `(#number)`.

@@ -42,26 +42,26 @@ fn simulated(bench: &dyn Bench, seed: u64) -> Outcome {
 
 #[test]
 fn flood_simulated() {
-    floods("flood_simulated", 0..100, |seed| simulated(&SimBench::new(seed), seed));
+    floods("flood_simulated", 0..40, |seed| simulated(&SimBench::new(seed), seed));
 }
 
 #[test]
 fn flood_simulated_with_faults() {
-    floods("flood_simulated_with_faults", 0..100, |seed| {
+    floods("flood_simulated_with_faults", 0..60, |seed| {
         simulated(&FaultyBench::new(SimBench::new(seed), Faults::SEVERE, seed), seed)
     });
 }
 
 #[test]
 fn flood_simulated_with_crashes() {
-    floods("flood_simulated_with_crashes", 0..100, |seed| {
+    floods("flood_simulated_with_crashes", 0..60, |seed| {
         simulated(&SimBench::with_short_lives(seed, 8), seed)
     });
 }
 
 #[test]
 fn flood_simulated_with_crashes_and_faults() {
-    floods("flood_simulated_with_crashes_and_faults", 0..100, |seed| {
+    floods("flood_simulated_with_crashes_and_faults", 0..80, |seed| {
         simulated(&FaultyBench::new(SimBench::with_short_lives(seed, 8), Faults::SEVERE, seed), seed)
     });
 }

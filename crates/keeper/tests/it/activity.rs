@@ -66,11 +66,8 @@ fn work_that_does_not_go_on_is_stuck_and_says_why() {
 #[test]
 fn a_retry_that_is_not_due_is_not_stuck() {
     let mut keeper = keeper(plain());
-    let retry = |rests_until| UnitReport {
-        rests_until,
-        in_hand: 1,
-        ..lies(slot(Slot::RETRY, 1), "out", (5, 1))
-    };
+    let retry =
+        |rests_until| UnitReport { rests_until, in_hand: 1, ..lies(slot(Slot::RETRY, 1), "out", (5, 1)) };
     for time in [1_000, 21_000] {
         tell(&mut keeper, time, vec![source(0, None), slot(SLOT, 1), retry(Some(at(30_000)))]);
         assert_eq!(states(&mut keeper, time).1, State::Progressing);

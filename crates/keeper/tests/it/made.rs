@@ -15,7 +15,8 @@ pub(crate) fn at(millis: i64) -> Time {
 
 /// `in` with one unit writes to `out` with one slot.
 pub(crate) fn keeper(watermark: api::resolve::Watermark) -> Keeper {
-    let vertex = |name: &str, feed| Vertex { name: Name::new(name), feed, hold_watermark: Duration::from_secs(60) };
+    let vertex =
+        |name: &str, feed| Vertex { name: Name::new(name), feed, hold_watermark: Duration::from_mins(1) };
     let graph = Graph {
         vertices: vec![
             vertex("in", Feed::Source([0].into())),

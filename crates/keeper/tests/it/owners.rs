@@ -17,7 +17,10 @@ fn units() -> BTreeSet<Unit> {
 }
 
 fn ready(workers: &[Incarnation]) -> Wanted {
-    Wanted { units: units(), revisions: vec![Revision { weight: 1, workers: workers.iter().copied().collect() }] }
+    Wanted::Shared {
+        units: units(),
+        revisions: vec![Revision { weight: 1, workers: workers.iter().copied().collect() }],
+    }
 }
 
 fn turn(owners: &mut Owners, wanted: &Wanted, seconds: i64) {
@@ -128,4 +131,31 @@ fn a_silent_worker_without_anybody_to_go_on_keeps_its_units() {
     linger(&mut owners, OLD, &held, 101);
     turn(&mut owners, &ready(&[OLD]), 101);
     assert_eq!(orders(&owners, OLD), held.units);
+}
+
+#[test]
+fn while_nobody_is_ready_everything_stays_as_it_is() {
+    let (mut owners, held) = settled();
+    obey(&mut owners, OLD, 1);
+    turn(&mut owners, &ready(&[]), 1);
+    assert_eq!(orders(&owners, OLD), held.units);
+    let nothing = Wanted::Shared { units: BTreeSet::new(), revisions: Vec::new() };
+    turn(&mut owners, &nothing, 1);
+    assert_eq!(orders(&owners, OLD), BTreeMap::new());
+    obey(&mut owners, OLD, 2);
+    turn(&mut owners, &nothing, 2);
+    assert!(owners.is_clear(&vertex(), OLD));
+}
+
+#[test]
+fn a_bound_unit_follows_its_replica_from_life_to_life() {
+    let bound = |zeroth, first| Wanted::Bound([(Unit::Source(0), zeroth), (Unit::Source(1), first)].into());
+    let mut owners = Owners::new(Epoch(0), OwnersSettings::default());
+    turn(&mut owners, &bound(OLD, YOUNG), 0);
+    assert_eq!(orders(&owners, OLD), [(Unit::Source(0), Epoch(1))].into());
+    assert_eq!(orders(&owners, YOUNG), [(Unit::Source(1), Epoch(1))].into());
+    let reborn = Incarnation(3);
+    owners.turn(&vertex(), &bound(reborn, YOUNG), &BTreeSet::from([OLD]), at(1));
+    assert_eq!(orders(&owners, reborn), [(Unit::Source(0), Epoch(2))].into());
+    assert_eq!(orders(&owners, YOUNG), [(Unit::Source(1), Epoch(1))].into());
 }

@@ -5,7 +5,7 @@ use crate::world::{Manner, World};
 /// Runs until everything is done and said. Panics where a promise is broken; gives what was in it.
 fn run(seed: u64, manner: Manner) -> (usize, usize) {
     let mut world = World::new(seed, manner);
-    let end = manner.rounds + 4000;
+    let end = manner.rounds + 40_000;
     for round in 0..end {
         world.stopping = round >= manner.rounds;
         world.round(round);

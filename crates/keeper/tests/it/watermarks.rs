@@ -12,7 +12,7 @@ fn look(keeper: &mut Keeper, time: i64) -> [(Option<Time>, Why); 2] {
     let picture = keeper.pass(at(time));
     ["in", "out"].map(|name| {
         let vertex = &picture.vertices[&Name::new(name)];
-        (vertex.watermark, vertex.held_by.clone().unwrap().why)
+        (vertex.watermark, vertex.held_by.clone().expect("time is held by something").why)
     })
 }
 
@@ -33,7 +33,11 @@ fn time_is_unknown_until_everything_expected_has_spoken() {
 #[test]
 fn what_lies_in_a_slot_holds_time_back_and_never_turns_it_back() {
     let mut keeper = keeper(plain());
-    tell(&mut keeper, 1, vec![source(0, Some(100)), lies(slot(SLOT, 1), "in", (60, 1)), slot(Slot::RETRY, 1)]);
+    tell(
+        &mut keeper,
+        1,
+        vec![source(0, Some(100)), lies(slot(SLOT, 1), "in", (60, 1)), slot(Slot::RETRY, 1)],
+    );
     assert_eq!(look(&mut keeper, 1)[1], (Some(at(60)), waiting("in")));
     tell(&mut keeper, 2, vec![lies(slot(SLOT, 2), "in", (50, 2))]);
     assert_eq!(look(&mut keeper, 2)[1], (Some(at(60)), waiting("in")));
@@ -84,7 +88,11 @@ fn a_retry_holds_time_back_only_for_so_long() {
 fn a_silent_unit_is_named() {
     let mut keeper = keeper(plain());
     keeper.expect(&Name::new("in"), [0, 1].into());
-    tell(&mut keeper, 1, vec![source(0, Some(500)), source(1, Some(100)), slot(SLOT, 1), slot(Slot::RETRY, 1)]);
+    tell(
+        &mut keeper,
+        1,
+        vec![source(0, Some(500)), source(1, Some(100)), slot(SLOT, 1), slot(Slot::RETRY, 1)],
+    );
     look(&mut keeper, 1);
     tell(&mut keeper, 5_000, vec![source(0, Some(900)), slot(SLOT, 1), slot(Slot::RETRY, 1)]);
     let silent = Hold { unit: unit("in", Unit::Source(1)), why: Why::Silent };

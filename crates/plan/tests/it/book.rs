@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tidegate_plan::{Book, Holding, Orders, Revision, Seen, assign};
 
 type Holdings = BTreeMap<u32, u64>;
+/// A worker, the orders it followed, and what it holds.
+type Said<'a> = (u32, u64, &'a [(u32, u64)]);
 
 fn target(pairs: &[(u32, u32)]) -> BTreeMap<u32, u32> {
     pairs.iter().copied().collect()
 }
 
-fn seen(workers: &[(u32, u64, &[(u32, u64)])]) -> Seen<u32, u32> {
-    let holding = |(worker, followed, units): &(u32, u64, &[(u32, u64)])| {
+fn seen(workers: &[Said<'_>]) -> Seen<u32, u32> {
+    let holding = |(worker, followed, units): &Said<'_>| {
         (*worker, Holding { followed: *followed, units: units.iter().copied().collect() })
     };
     Seen { workers: workers.iter().map(holding).collect(), ..Seen::default() }
@@ -103,7 +105,7 @@ struct Worker {
 
 impl World {
     fn act(&mut self, id: u32) {
-        let worker = self.workers.get_mut(&id).unwrap();
+        let worker = self.workers.get_mut(&id).expect("the worker exists");
         match self.random.u8(..4) {
             0 => {
                 // Only the latest orders count, and some are never seen.
@@ -192,7 +194,10 @@ fn units_arrive_where_they_belong_and_never_have_two_living_owners() {
                 for (unit, epoch) in &orders.units {
                     let known = epochs.insert(*unit, *epoch).unwrap_or(0);
                     let same = book.orders(&id).units.get(unit) == Some(epoch);
-                    assert!(*epoch > known || (same && *epoch == known), "seed {seed}: an epoch did not grow");
+                    assert!(
+                        *epoch > known || (same && *epoch == known),
+                        "seed {seed}: an epoch did not grow"
+                    );
                 }
                 if next != book {
                     world.workers.get_mut(&id).unwrap().inbox.push_back(orders);

@@ -82,7 +82,7 @@ impl Stage {
                 self.metrics.dropped.bypassed.inc_by(messages.len() as u64);
             }
             Some((desk, _)) => {
-                drop(self.hand_in(desk, Window::Primary, (messages, of), &mut returned).await?)
+                self.hand_in(desk, Window::Primary, (messages, of), &mut returned).await?;
             }
         }
         Ok(Passed { outputs: Vec::new(), of: Vec::new(), returned, originals })

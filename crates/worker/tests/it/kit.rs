@@ -29,12 +29,14 @@ pub(crate) mod sinks;
 pub(crate) mod sources;
 
 /// How long anything may take before a case fails. Far longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
-        Err(_) => panic!("{what}: it has not happened within {} s", PATIENCE.as_secs()),
+        Err(tokio::time::error::Elapsed { .. }) => {
+            panic!("{what}: it has not happened within {} s", PATIENCE.as_secs())
+        }
     }
 }
 

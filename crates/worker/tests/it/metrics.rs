@@ -9,7 +9,7 @@ use crate::kit::{Running, World, call, sinks, source_unit, three, until, value};
 const COUNT: u64 = 200;
 
 /// The value of the sample whose name and labels these are; `labels` in any order.
-fn sample(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+fn sample(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<u64> {
     let matches = |line: &&str| {
         let Some(rest) = line.strip_prefix(name) else { return false };
         let labelled = labels.iter().all(|(key, value)| rest.contains(&format!("{key}=\"{value}\"")));
@@ -43,31 +43,30 @@ async fn a_pipeline_counts_under_the_names_of_the_reference() {
         let labels = [("pipeline", "p"), ("vertex", vertex), ("replica", "0"), ("partition_name", vertex)];
         sample(&text, name, &labels).unwrap_or_else(|| panic!("{name} of {vertex} in:\n{text}"))
     };
-    let repeated = world.metrics("in").dropped.repeated.get() as f64;
-    let count = COUNT as f64;
-    let bytes = |count: u64| (0..count).map(|number| number.to_string().len() as f64).sum::<f64>();
-    assert!(repeated > 0.0);
-    assert_eq!(of("in", "forwarder_data_read_total"), count + repeated);
-    assert_eq!(of("in", "forwarder_read_total"), count + repeated);
+    let repeated = world.metrics("in").dropped.repeated.get();
+    let bytes = |count: u64| (0..count).map(|number| number.to_string().len() as u64).sum::<u64>();
+    assert!(repeated > 0);
+    assert_eq!(of("in", "forwarder_data_read_total"), COUNT + repeated);
+    assert_eq!(of("in", "forwarder_read_total"), COUNT + repeated);
     assert!(of("in", "forwarder_data_read_bytes_total") > bytes(COUNT));
-    assert_eq!(of("in", "forwarder_write_total"), count);
-    assert_eq!(of("in", "forwarder_ack_total"), count + repeated);
+    assert_eq!(of("in", "forwarder_write_total"), COUNT);
+    assert_eq!(of("in", "forwarder_ack_total"), COUNT + repeated);
     let duplicate = [("vertex", "in"), ("reason", "duplicate-id")];
     assert_eq!(sample(&text, "forwarder_drop_total", &duplicate), Some(repeated));
-    assert_eq!(of("map", "forwarder_data_read_total"), count + 1.0);
-    assert_eq!(of("map", "forwarder_write_total"), count - 1.0);
-    assert_eq!(of("map", "forwarder_nack_total"), 1.0);
-    assert_eq!(of("map", "forwarder_ack_total"), count);
+    assert_eq!(of("map", "forwarder_data_read_total"), COUNT + 1);
+    assert_eq!(of("map", "forwarder_write_total"), COUNT - 1);
+    assert_eq!(of("map", "forwarder_nack_total"), 1);
+    assert_eq!(of("map", "forwarder_ack_total"), COUNT);
     let common = [("pipeline", "p"), ("vertex", "map"), ("vertex_type", "MapUDF"), ("replica", "0")];
-    assert_eq!(sample(&text, "forwarder_udf_error_total", &common), Some(1.0));
-    assert_eq!(sample(&text, "forwarder_ud_drop_total", &common), Some(1.0));
-    assert!(sample(&text, "forwarder_udf_processing_time_count", &common).is_some_and(|count| count > 0.0));
-    assert!(of("map", "forwarder_processing_time_count") > 0.0);
-    assert!(of("map", "forwarder_write_processing_time_count") > 0.0);
-    assert!(of("map", "forwarder_read_batch_size") > 0.0);
-    assert_eq!(of("out", "forwarder_write_total"), count - 1.0);
-    assert_eq!(of("out", "forwarder_data_read_total"), count - 1.0);
-    assert_eq!(of("out", "forwarder_write_error_total"), 0.0);
+    assert_eq!(sample(&text, "forwarder_udf_error_total", &common), Some(1));
+    assert_eq!(sample(&text, "forwarder_ud_drop_total", &common), Some(1));
+    assert!(sample(&text, "forwarder_udf_processing_time_count", &common).is_some_and(|count| count > 0));
+    assert!(of("map", "forwarder_processing_time_count") > 0);
+    assert!(of("map", "forwarder_write_processing_time_count") > 0);
+    assert!(of("map", "forwarder_read_batch_size") > 0);
+    assert_eq!(of("out", "forwarder_write_total"), COUNT - 1);
+    assert_eq!(of("out", "forwarder_data_read_total"), COUNT - 1);
+    assert_eq!(of("out", "forwarder_write_error_total"), 0);
 }
 
 #[tokio::test]
@@ -86,18 +85,17 @@ async fn a_mono_vertex_counts_under_the_names_of_the_reference() {
     Running::start(setup, world.orders(&source_unit())).ended().await.unwrap();
     let text = world.text();
     let of = |name: &str| sample(&text, name, &[("mvtx_name", "mono"), ("mvtx_replica", "0")]);
-    let count = COUNT as f64;
-    assert_eq!(of("monovtx_read_total"), Some(count));
-    assert_eq!(of("monovtx_ack_total"), Some(count));
-    assert_eq!(of("monovtx_nack_total"), Some(0.0));
-    assert_eq!(of("monovtx_sink_write_total"), Some(count - 1.0));
-    assert_eq!(of("monovtx_sink_write_errors_total"), Some(1.0));
-    assert_eq!(of("monovtx_fallback_sink_write_total"), Some(1.0));
-    assert_eq!(of("monovtx_onsuccess_sink_write_total"), Some(0.0));
-    assert_eq!(of("monovtx_udf_error_total"), Some(0.0));
-    assert_eq!(of("monovtx_pending_raw"), Some(0.0));
-    assert!(of("monovtx_sink_time_count").is_some_and(|count| count > 0.0));
-    assert!(of("monovtx_udf_time_count").is_some_and(|count| count > 0.0));
-    assert!(of("monovtx_processing_time_count").is_some_and(|count| count > 0.0));
+    assert_eq!(of("monovtx_read_total"), Some(COUNT));
+    assert_eq!(of("monovtx_ack_total"), Some(COUNT));
+    assert_eq!(of("monovtx_nack_total"), Some(0));
+    assert_eq!(of("monovtx_sink_write_total"), Some(COUNT - 1));
+    assert_eq!(of("monovtx_sink_write_errors_total"), Some(1));
+    assert_eq!(of("monovtx_fallback_sink_write_total"), Some(1));
+    assert_eq!(of("monovtx_onsuccess_sink_write_total"), Some(0));
+    assert_eq!(of("monovtx_udf_error_total"), Some(0));
+    assert_eq!(of("monovtx_pending_raw"), Some(0));
+    assert!(of("monovtx_sink_time_count").is_some_and(|count| count > 0));
+    assert!(of("monovtx_udf_time_count").is_some_and(|count| count > 0));
+    assert!(of("monovtx_processing_time_count").is_some_and(|count| count > 0));
     assert!(text.ends_with("# EOF\n"));
 }

@@ -70,11 +70,6 @@ fn run(seed: u64, memory: Memory, power_cuts: bool) {
                 _ => fleet.crash_all().await,
             }
         }
-        eprintln!(
-            fleet.outside.given(),
-            fleet.world.left("map").await,
-            fleet.world.left("out").await
-        );
         let source = fleet.sources.pop().unwrap();
         source.running.ended().await.unwrap();
         until("everything is through", async || fleet.world.left("map").await == 0).await;
@@ -104,11 +99,8 @@ async fn check(fleet: &Fleet, memory: Memory) {
 /// Runs seeds and says which one failed.
 fn run_all(seeds: std::ops::Range<u64>, memory: Memory, power_cuts: bool) {
     for seed in seeds {
-        let run = || run(seed, memory, power_cuts);
-        if let Err(panic) = std::panic::catch_unwind(run) {
-            println!("the failing seed is {seed} ({memory:?})");
-            std::panic::resume_unwind(panic);
-        }
+        let failed = std::panic::catch_unwind(|| run(seed, memory, power_cuts)).is_err();
+        assert!(!failed, "the failing seed is {seed} ({memory:?})");
     }
 }
 

@@ -97,7 +97,7 @@ async fn messages_sent_back_are_tried_again_later_and_keep_their_ids() {
     let map = Scripted::new(|message, times| {
         let number: u64 = value(message).parse().unwrap();
         assert_eq!(message.redelivery.as_ref().map_or(1, |redelivery| redelivery.attempt), times);
-        if number % 7 == 0 && times < 4 {
+        if number.is_multiple_of(7) && times < 4 {
             maps::nacked(message, Some(later(20)))
         } else {
             maps::pass(message)
@@ -253,7 +253,7 @@ async fn a_sink_is_asked_again_and_told_how_often() {
     for message in taken.messages() {
         let number: u32 = value(&message).parse().unwrap();
         let count = message.attributes.parts().system.get("sink").map(|group| group["retry_count"].clone());
-        let expected = (number % 3 > 0).then(|| Bytes::from((number % 3).to_string()));
+        let expected = (!number.is_multiple_of(3)).then(|| Bytes::from((number % 3).to_string()));
         assert_eq!(count, expected, "message {number}");
     }
     assert_eq!(world.metrics("map").write.get(), COUNT);

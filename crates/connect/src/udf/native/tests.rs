@@ -1,3 +1,5 @@
+//! Each stand-in does what its description says, message by message.
+
 use futures::FutureExt;
 use model::Origin;
 

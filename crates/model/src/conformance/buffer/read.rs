@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use super::Bench;
 use super::kit::{
-    Crew, Owner, PLENTY, body, body_of_size, numbers, output, polled, slot, slot_unit, source, world,
+    Crew, Owner, PLENTY, body, body_of_size, level, numbers, output, polled, slot, slot_unit, source, world,
 };
 use crate::Slot;
 

@@ -176,7 +176,8 @@ impl Reading {
             batch.messages.push(message(memory, number));
         }
         let all_done = (0..shared.total).all(|number| shared.is_done(number));
-        (!batch.messages.is_empty() || !(shared.ends && all_done)).then_some(batch)
+        let over = batch.messages.is_empty() && shared.ends && all_done;
+        (!over).then_some(batch)
     }
 }
 

@@ -1,3 +1,5 @@
+//! Who waits for what: answers in any order, trouble at any moment, by cases and by seeds.
+
 use model::{Name, Origin};
 
 use super::*;
