@@ -18,6 +18,8 @@ pub(crate) struct Work {
     pub(crate) steps: Steps,
     /// How far the unit is once all of this is done.
     pub(crate) end: Position,
+    /// What it takes of memory, about.
+    pub(crate) bytes: usize,
 }
 
 /// How far the unit is once only the first messages of a batch are done.
@@ -81,6 +83,8 @@ pub(crate) struct Processed {
     pub(crate) steps: Steps,
     pub(crate) end: Position,
     pub(crate) taken: u32,
+    /// What it took of memory on its way in.
+    pub(crate) bytes: usize,
     pub(crate) started: Option<Instant>,
 }
 
@@ -131,17 +135,18 @@ impl Ready {
 
     /// Takes what fits into one commit; at least one part when there is any.
     pub(crate) fn collect(&mut self, bytes_max: usize) -> Bundle {
-        let mut bundle = Bundle::default();
-        let mut taken = 0;
-        while let Some((_, bytes)) = self.parts.front() {
-            if bundle.parts > 0 && taken + bytes > bytes_max {
+        let (mut parts, mut taken, mut outputs) = (0, 0, 0);
+        for (batch, bytes) in &self.parts {
+            if parts > 0 && taken + bytes > bytes_max {
                 break;
             }
-            let Some((batch, bytes)) = self.parts.pop_front() else { break };
-            taken += bytes;
-            bundle.add(batch);
+            (parts, taken, outputs) = (parts + 1, taken + bytes, outputs + batch.outputs.len());
         }
         self.bytes -= taken;
+        let mut bundle = Bundle::default();
+        for (batch, _) in self.parts.drain(..parts) {
+            bundle.add(batch, outputs);
+        }
         bundle
     }
 }
@@ -153,7 +158,7 @@ fn size_of(batch: &Processed) -> usize {
 
 /// Cuts a batch between messages.
 fn cut(batch: Processed, bytes_max: usize) -> (Vec<(Processed, usize)>, Vec<Oversized>) {
-    let Processed { outputs, of, back, answers, offsets, steps, end, taken, started } = batch;
+    let Processed { outputs, of, back, answers, offsets, steps, end, taken, bytes: memory, started } = batch;
     let mut outputs = of.into_iter().zip(outputs).peekable();
     let mut back = back.into_iter().peekable();
     let mut answers = answers.into_iter().zip(offsets).peekable();
@@ -193,7 +198,7 @@ fn cut(batch: Processed, bytes_max: usize) -> (Vec<(Processed, usize)>, Vec<Over
             part.offsets.push(offset);
         }
     }
-    parts.push((Processed { end, taken: taken - first, steps, started, ..part }, part_bytes));
+    parts.push((Processed { end, taken: taken - first, bytes: memory, steps, started, ..part }, part_bytes));
     (parts, oversized)
 }
 
@@ -208,30 +213,38 @@ pub(crate) struct Bundle {
     pub(crate) offsets: Vec<Origin>,
     pub(crate) end: Position,
     pub(crate) taken: u32,
+    pub(crate) bytes: usize,
     pub(crate) started: Vec<Instant>,
-    parts: usize,
 }
 
 impl Bundle {
-    fn add(&mut self, batch: Processed) {
-        let Processed { mut outputs, mut of, back, mut answers, mut offsets, steps: _, end, taken, started } =
-            batch;
+    /// Adds a batch; there will be `total` outputs once all are added.
+    fn add(&mut self, batch: Processed, total: usize) {
+        let Processed {
+            mut outputs,
+            of,
+            back,
+            mut answers,
+            mut offsets,
+            steps: _,
+            end,
+            taken,
+            bytes,
+            started,
+        } = batch;
         if self.outputs.is_empty() {
             self.outputs = outputs;
+            self.outputs.reserve_exact(total.saturating_sub(self.outputs.len()));
         } else {
             self.outputs.append(&mut outputs);
         }
-        if self.taken == 0 {
-            self.of = of;
-        } else {
-            self.of.extend(of.drain(..).map(|place| place + self.taken));
-        }
+        self.of.extend(of.into_iter().map(|place| place + self.taken));
         self.back.extend(back.into_iter().map(|(_, message)| message));
         self.answers.append(&mut answers);
         self.offsets.append(&mut offsets);
         self.end = end;
         self.taken += taken;
-        self.parts += 1;
+        self.bytes += bytes;
         self.started.extend(started);
     }
 }

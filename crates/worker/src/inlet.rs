@@ -63,12 +63,13 @@ impl Inlet {
                 let Some(batch) = source.read(batch_messages, *wait).await? else { return Ok(Read::Ended) };
                 let Batch { messages, receipts, end } = batch;
                 let (count, bytes) = count(&messages);
+                let taken = memory(count, bytes);
                 if count > 0 {
                     let end = end.unwrap_or(*at);
                     assert!(end >= *at, "a source goes forwards");
                     let steps = Steps::between(*at, end, messages.len());
                     *at = end;
-                    queued.push_back(Work { messages, receipts, steps, end });
+                    queued.push_back(Work { messages, receipts, steps, end, bytes: taken });
                 }
                 Ok(Read::Some { messages: count, bytes })
             }
@@ -93,32 +94,36 @@ impl Inlet {
     }
 }
 
+/// What messages take of memory, about.
+pub(crate) fn memory(messages: u64, bytes: u64) -> usize {
+    messages as usize * size_of::<Message>() + bytes as usize
+}
+
 fn count(messages: &[Message]) -> (u64, u64) {
     (messages.len() as u64, messages.iter().map(|message| message.value.len() as u64).sum())
 }
 
 /// Queues the messages of a frame from `first` on.
 fn queue_frame(messages: Vec<Message>, first: Position, batch_messages: usize, queued: &mut VecDeque<Work>) {
-    let mut first = first;
-    let end = Position::after(first.sequence);
+    let (mut first, end) = (first, Position::after(first.sequence));
+    let mut queue = |messages: Vec<Message>, first: Position, end: Position| {
+        let (count, bytes) = count(&messages);
+        let (steps, bytes) = (Steps::in_frame(first), memory(count, bytes));
+        queued.push_back(Work { messages, receipts: Vec::new(), steps, end, bytes });
+    };
     if messages.len() <= batch_messages {
-        let steps = Steps::in_frame(first);
         if !messages.is_empty() {
-            queued.push_back(Work { messages, receipts: Vec::new(), steps, end });
+            queue(messages, first, end);
         }
         return;
     }
     let mut rest = messages.into_iter();
-    loop {
+    while rest.len() > 0 {
         let mut messages = Vec::with_capacity(batch_messages.min(rest.len()));
         messages.extend(rest.by_ref().take(batch_messages));
-        let steps = Steps::in_frame(first);
-        first.index += messages.len() as u32;
-        let last = rest.len() == 0;
-        queued.push_back(Work { messages, receipts: Vec::new(), steps, end: if last { end } else { first } });
-        if last {
-            return;
-        }
+        let next = Position { index: first.index + messages.len() as u32, ..first };
+        queue(messages, first, if rest.len() == 0 { end } else { next });
+        first = next;
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod batch;
+mod budget;
 mod desk;
 mod graph;
 mod inlet;

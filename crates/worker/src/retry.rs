@@ -24,7 +24,7 @@ use crate::inlet::decode;
 use crate::metrics::Metrics;
 use crate::stage::{Stage, now, wait_until};
 use crate::tail::Tail;
-use crate::unit::{End, Gauge, Settling};
+use crate::unit::{End, Gauge, Load, Settling};
 
 mod floor;
 
@@ -64,7 +64,7 @@ struct Waiting {
 }
 
 enum Event {
-    Settled(u64),
+    Settled(Load),
     Tried(u64, Processed),
     Finish,
     Due,
@@ -125,7 +125,8 @@ impl Hand {
             && let Some(messages) = self.take(sequence)
         {
             let steps = Steps::default();
-            let work = Work { messages, receipts: Vec::new(), steps, end: Position::after(sequence) };
+            let end = Position::after(sequence);
+            let work = Work { messages, receipts: Vec::new(), steps, end, bytes: 0 };
             let stage = stage.clone();
             self.trying.push(Box::pin(async move { (sequence, stage.process(work).await) }));
         }
@@ -239,7 +240,7 @@ impl RetryLoop {
             settling = match settling {
                 Settling::Idle(tail) if !hand.ready.is_empty() => {
                     let bundle = hand.collect();
-                    let taken = u64::from(bundle.taken);
+                    let taken = Load::of(&bundle);
                     Settling::Busy { future: Box::pin(tail.settle(bundle, hand.floor.set())), taken }
                 }
                 Settling::Idle(tail) if finishing && hand.trying.is_empty() => {
@@ -249,7 +250,7 @@ impl RetryLoop {
                 other => other,
             };
             match hand.next(&mut settling, (!finishing).then_some(&finish)).await? {
-                Event::Settled(taken) => gauge.progress(taken, hand.floor.position()),
+                Event::Settled(taken) => gauge.progress(taken.messages, hand.floor.position()),
                 Event::Tried(sequence, processed) => {
                     hand.done.push(sequence);
                     Tail::report(&metrics, hand.ready.push(processed, bytes_max));

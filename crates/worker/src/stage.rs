@@ -58,7 +58,7 @@ enum Returned {
 impl Stage {
     /// Turns a batch into what it became. Waits for as long as user code and sinks take.
     pub(crate) async fn process(self: Arc<Self>, work: Work) -> Result<Processed, Error> {
-        let Work { messages, receipts, steps, end } = work;
+        let Work { messages, receipts, steps, end, bytes } = work;
         assert!(
             receipts.is_empty() || receipts.len() == messages.len(),
             "a receipt for each message, or none"
@@ -72,7 +72,7 @@ impl Stage {
         };
         let answers: Vec<_> = receipts.into_iter().map(|receipt| (receipt, Answer::Done)).collect();
         let mut processed =
-            Processed { answers, offsets, steps, end, taken, started, ..Processed::default() };
+            Processed { answers, offsets, steps, end, taken, bytes, started, ..Processed::default() };
         if messages.is_empty() {
             return Ok(processed);
         }

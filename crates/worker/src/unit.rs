@@ -17,8 +17,9 @@ use model::door::{Class, Error};
 use model::{Epoch, Position};
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Processed, Ready, Work};
-use crate::inlet::{Inlet, Read};
+use crate::batch::{Bundle, Processed, Ready, Work};
+use crate::budget::Share;
+use crate::inlet::{Inlet, Read, memory};
 use crate::metrics::Metrics;
 use crate::stage::Stage;
 use crate::tail::Tail;
@@ -90,22 +91,36 @@ pub(crate) struct UnitLoop {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) gauge: Arc<Gauge>,
     pub(crate) finish: CancellationToken,
+    pub(crate) share: Share,
 }
 
 type Processing = Pin<Box<dyn Future<Output = Result<Processed, Error>> + Send>>;
+
+/// Messages, and what they take of memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) messages: u64,
+    pub(crate) bytes: usize,
+}
+
+impl Load {
+    pub(crate) fn of(bundle: &Bundle) -> Self {
+        Self { messages: u64::from(bundle.taken), bytes: bundle.bytes }
+    }
+}
 
 type Settle = Pin<Box<dyn Future<Output = (Box<Tail>, Result<(), Error>)> + Send>>;
 
 /// A commit under way, or the tail that waits for the next one.
 pub(crate) enum Settling {
     Idle(Box<Tail>),
-    Busy { future: Settle, taken: u64 },
+    Busy { future: Settle, taken: Load },
 }
 
 impl Settling {
     /// Returns when the commit under way is done, with the number of messages it took. Dropping the future loses
     /// nothing.
-    pub(crate) async fn settled(&mut self) -> Result<u64, Error> {
+    pub(crate) async fn settled(&mut self) -> Result<Load, Error> {
         let Self::Busy { future, taken } = self else { return std::future::pending().await };
         let ((tail, result), taken) = (future.await, *taken);
         *self = Self::Idle(tail);
@@ -115,7 +130,7 @@ impl Settling {
 
 /// What happens in a unit.
 enum Event {
-    Settled(u64),
+    Settled(Load),
     Processed(Processed),
     Finish,
     Read(Read),
@@ -129,6 +144,7 @@ struct Hand {
     ready: Ready,
     bundle_bytes_max: usize,
     batch_messages: usize,
+    share: Share,
 }
 
 impl Hand {
@@ -141,6 +157,7 @@ impl Hand {
             && self.processing.len() < BATCHES_IN_HAND
             && self.ready.len() < READY_BATCHES_MAX
             && self.ready.bytes() < self.bundle_bytes_max
+            && self.share.may_read()
     }
 
     async fn next(
@@ -168,7 +185,14 @@ impl Hand {
     /// Forgets what is not begun and not committed: the next owner reads it. Gives the number of messages.
     fn forget(&mut self) -> u64 {
         match self.inlet {
-            Inlet::Slot { .. } => self.queued.drain(..).map(|work| work.messages.len() as u64).sum(),
+            Inlet::Slot { .. } => {
+                let (mut messages, mut bytes) = (0, 0);
+                for work in self.queued.drain(..) {
+                    (messages, bytes) = (messages + work.messages.len() as u64, bytes + work.bytes);
+                }
+                self.share.give_back(bytes);
+                messages
+            }
             // A source may have no other owner; what it gave is finished.
             Inlet::Source { .. } | Inlet::Ended => 0,
         }
@@ -185,7 +209,7 @@ impl UnitLoop {
     }
 
     async fn run_to_end(self) -> Result<End, Error> {
-        let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish } = self;
+        let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish, share } = self;
         let bundle_bytes_max = tail.bundle_bytes_max();
         let mut hand = Hand {
             inlet,
@@ -194,6 +218,7 @@ impl UnitLoop {
             ready: Ready::default(),
             bundle_bytes_max,
             batch_messages,
+            share,
         };
         let mut settling = Settling::Idle(tail);
         let mut position = Position::default();
@@ -207,7 +232,7 @@ impl UnitLoop {
             settling = match settling {
                 Settling::Idle(tail) if !hand.ready.is_empty() => {
                     let bundle = hand.ready.collect(bundle_bytes_max);
-                    let taken = u64::from(bundle.taken);
+                    let taken = Load::of(&bundle);
                     position = bundle.end;
                     Settling::Busy { future: Box::pin(tail.settle(bundle, Vec::new())), taken }
                 }
@@ -218,7 +243,10 @@ impl UnitLoop {
                 other => other,
             };
             match hand.next(&mut settling, end.is_none().then_some(&finish)).await? {
-                Event::Settled(taken) => gauge.progress(taken, position),
+                Event::Settled(taken) => {
+                    gauge.progress(taken.messages, position);
+                    hand.share.give_back(taken.bytes);
+                }
                 Event::Processed(processed) => {
                     Tail::report(&metrics, hand.ready.push(processed, bundle_bytes_max));
                 }
@@ -229,6 +257,7 @@ impl UnitLoop {
                 Event::Read(Read::Some { messages, bytes }) => {
                     gauge.empty.store(messages == 0, Ordering::Relaxed);
                     gauge.in_hand.fetch_add(messages, Ordering::Relaxed);
+                    hand.share.take(memory(messages, bytes));
                     metrics.count_read(messages, bytes);
                 }
                 Event::Read(Read::Ended) => {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::backoff::Patience;
+use crate::budget::Budget;
 use crate::desk::Desk;
 use crate::inlet::Inlet;
 use crate::metrics::Metrics;
@@ -128,6 +129,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     stage: Arc<Stage>,
     gauges: Gauges,
+    budget: Budget,
 }
 
 struct Owned {
@@ -206,6 +208,7 @@ impl Worker {
             metrics,
             stage,
             gauges,
+            budget: Budget::default(),
         });
         (Self { setup, desk, orders }, handle)
     }
@@ -350,9 +353,9 @@ impl Shared {
             }
             (Unit::Source(_), Some(_)) | (Unit::Slot(_), None) => return Err(wrong_unit(unit)),
         };
-        let batch_messages = self.limits.batch_messages;
+        let (batch_messages, share) = (self.limits.batch_messages, self.budget.share());
         drop(self);
-        UnitLoop { inlet, batch_messages, stage, tail, metrics, gauge, finish }.run().await
+        UnitLoop { inlet, batch_messages, stage, tail, metrics, gauge, finish, share }.run().await
     }
 
     async fn claim(

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::sim_disk::{Fault, SimDisk};
@@ -45,6 +46,8 @@ struct Sim {
     /// Lives that end by themselves, still to come.
     short_lives: u32,
     may_die: bool,
+    /// The disk is full now and then.
+    fills_up: bool,
 }
 
 impl SimBench {
@@ -53,12 +56,21 @@ impl SimBench {
         Self::with_short_lives(seed, 0)
     }
 
+    /// The disk is full now and then.
+    pub(crate) fn that_fills_up(seed: u64) -> Self {
+        let bench = Self::new(seed);
+        bench.lock().fills_up = true;
+        bench
+    }
+
     /// So many lives end in the middle of an operation of the disk.
     pub(crate) fn with_short_lives(seed: u64, short_lives: u32) -> Self {
         let disk = SimDisk::new(seed);
         let rng = fastrand::Rng::with_seed(seed);
         let (vertices, stepper, may_die) = (Vec::new(), JoinSet::new(), short_lives > 0);
-        Self { state: Mutex::new(Sim { rng, disk, vertices, stepper, short_lives, may_die }) }
+        Self {
+            state: Mutex::new(Sim { rng, disk, vertices, stepper, short_lives, may_die, fills_up: false }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Sim> {
@@ -74,6 +86,7 @@ impl Sim {
         } else {
             self.disk.after_process_death(seed)
         };
+        self.disk.set_capacity(None);
     }
 
     /// Opens what is on the disk; a crash while opening is followed by another opening.
@@ -85,9 +98,13 @@ impl Sim {
             }
             match Journal::open_stepped(self.disk.clone(), small()) {
                 Ok((journal, mut stepper)) => {
-                    let mut rng = self.rng.fork();
+                    let (mut rng, disk, fills_up) = (self.rng.fork(), self.disk.clone(), self.fills_up);
                     self.stepper.spawn(async move {
                         loop {
+                            if fills_up && rng.u32(0..40) == 0 {
+                                let room = disk.used() + rng.u64(0..20_000);
+                                disk.set_capacity(rng.bool().then_some(room));
+                            }
                             for _ in 0..rng.u32(0..3) {
                                 stepper.step();
                             }
@@ -166,17 +183,17 @@ impl Bench for FileBench {
     }
 }
 
+/// How long a case or one flood may take. Far longer than any takes.
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// Runs on one thread, so that a seed decides about every turn.
 pub(crate) fn alone<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("the case ends") })
 }
 
 /// Runs on several threads.
 pub(crate) fn together<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("the case ends") })
 }

@@ -67,6 +67,13 @@ fn flood_simulated_with_crashes_and_faults() {
 }
 
 #[test]
+fn flood_simulated_on_a_disk_that_fills_up() {
+    floods("flood_simulated_on_a_disk_that_fills_up", 0..40, |seed| {
+        simulated(&SimBench::that_fills_up(seed), seed)
+    });
+}
+
+#[test]
 fn flood_on_files() {
     floods("flood_on_files", 0..5, |seed| together(flood(&FileBench::new(), seed)));
 }

@@ -1,11 +1,13 @@
 //! What the journal buffer promises beyond what every buffer does: what a full, failing or damaged disk means at the
 //! door, what is left of a commit that was given up while it waited, and that the id index is bounded.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use journal::sim_disk::{Fault, SimDisk};
-use journal::{Journal, Options};
+use journal::{Journal, Options, Stepper};
 use model::conformance::buffer::Vertex;
 use model::door::buffer::{
     Buffer, Claim, Claimed, Commit, Committer, IDS_REMEMBERED, Output, Passage, WhenFull,
@@ -24,6 +26,12 @@ const SLOT: Slot = Slot { partition: 0, number: 0 };
 const LIMIT: u64 = 4;
 
 fn open(disk: &SimDisk, options: Options) -> (Arc<Journal<SimDisk>>, JournalBuffer<SimDisk>) {
+    let journal = Arc::new(Journal::open(disk.clone(), options).unwrap());
+    let buffer = over(journal.clone());
+    (journal, buffer)
+}
+
+fn over(journal: Arc<Journal<SimDisk>>) -> JournalBuffer<SimDisk> {
     let vertex = |name| Vertex {
         name: SmolStr::new(name),
         topology: Topology { partitions: 1, slots_per_partition: 1 },
@@ -31,9 +39,7 @@ fn open(disk: &SimDisk, options: Options) -> (Arc<Journal<SimDisk>>, JournalBuff
         messages_max: LIMIT,
         bytes_max: 1 << 40,
     };
-    let journal = Arc::new(Journal::open(disk.clone(), options).unwrap());
-    let buffer = JournalBuffer::open(journal.clone(), settings(&[vertex("in"), vertex("map")])).unwrap();
-    (journal, buffer)
+    JournalBuffer::open(journal, settings(&[vertex("in"), vertex("map")])).unwrap()
 }
 
 fn options() -> Options {
@@ -100,6 +106,37 @@ fn a_commit_given_up_while_it_waits_stores_nothing_and_its_committer_goes_on() {
     });
 }
 
+/// Waits for `future` while the journal is turned by hand.
+async fn turning<T>(stepper: &mut Stepper<SimDisk>, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut future => return result,
+            () = tokio::task::yield_now() => { stepper.step(); }
+        }
+    }
+}
+
+#[test]
+fn after_an_abandoned_commit_only_a_claim_goes_on() {
+    alone(async {
+        let (journal, mut stepper) = Journal::open_stepped(SimDisk::new(8), options()).unwrap();
+        let buffer = over(Arc::new(journal));
+        let (_, mut committer) = turning(&mut stepper, source(&buffer, 1)).await;
+        tokio::select! {
+            biased;
+            _ = committer.commit(commit(1, vec![message_of(10)])) => panic!("the journal was not turned"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(class(committer.commit(commit(1, vec![message_of(10)])).await), Some(Class::Lost));
+        let (position, mut committer) = turning(&mut stepper, source(&buffer, 1)).await;
+        assert_eq!(position, 1, "it had been handed over");
+        turning(&mut stepper, committer.commit(commit(2, vec![message_of(10)]))).await.unwrap();
+        assert_eq!(messages(&buffer).await, 2);
+    });
+}
+
 #[test]
 fn a_full_disk_is_retry_and_stores_nothing_until_there_is_room() {
     alone(async {
@@ -122,6 +159,11 @@ fn a_full_disk_is_retry_and_stores_nothing_until_there_is_room() {
         map.committer.commit(Commit { progress: settled, ..Commit::default() }).await.unwrap();
         assert_eq!(messages(&buffer).await, 0, "settling needs no room");
 
+        let (position, mut committer) = source(&buffer, 2).await;
+        assert_eq!(position, 1, "a refused commit moves nothing");
+        assert_eq!(committer.known(&id).await.unwrap(), [false]);
+        assert_eq!(class(committer.commit(large.clone()).await), Some(Class::Retry));
+
         disk.set_capacity(None);
         committer.commit(large).await.unwrap();
         assert_eq!(committer.known(&id).await.unwrap(), [true]);
@@ -130,7 +172,7 @@ fn a_full_disk_is_retry_and_stores_nothing_until_there_is_room() {
         journal.close().unwrap();
         drop(journal);
         let (_journal, buffer) = open(&disk, options());
-        assert_eq!(source(&buffer, 2).await.0, 2);
+        assert_eq!(source(&buffer, 3).await.0, 2);
         assert_eq!(messages(&buffer).await, 1);
     });
 }

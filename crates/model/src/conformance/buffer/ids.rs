@@ -123,7 +123,10 @@ pub async fn an_owner_that_is_gone_keeps_no_id_from_others(bench: &dyn Bench) {
     for round in 0..ROUNDS {
         let (unit, other) = (source("in", 2 * round as u32), source("in", 2 * round as u32 + 1));
         let mut first = Owner::claim(&buffer, &unit, 1, 1).await;
-        assert_eq!(first.known(&[id(round)]).await, [false], "the id is offered for the first time");
+        let mut second = Owner::claim(&buffer, &other, 1, 1).await;
+        // One that will be committed with its message, and one that nobody commits.
+        let ids = [id(round), id(1000 + round)];
+        assert_eq!(first.known(&ids).await, [false, false], "the ids are offered for the first time");
         let commit = with_id(&first, round);
         let mut zombie = None;
         match round % 4 {
@@ -135,12 +138,13 @@ pub async fn an_owner_that_is_gone_keeps_no_id_from_others(bench: &dyn Bench) {
             }
             _ => zombie = Some((first, Owner::claim(&buffer, &unit, 2, 2).await)),
         }
-        let mut second = Owner::claim(&buffer, &other, 1, 1).await;
-        if second.known(&[id(round)]).await == [false] {
+        let known = second.known(&ids).await;
+        assert!(!known[1], "nobody has committed it");
+        if !known[0] {
             second.commit(with_id(&second, round)).await;
         }
         if let Some((mut former, _owner)) = zombie {
-            expect_lost("look-up of a former owner", former.try_known(&[id(round)]).await);
+            expect_lost("look-up of a former owner", former.try_known(&ids).await);
             expect_lost("commit of a former owner", within("commit", former.try_commit(commit)).await);
         }
     }
