@@ -94,13 +94,17 @@ fn a_container_that_nothing_runs_is_refused_with_all_the_ways() {
 #[test]
 fn a_state_directory_serves_one_process_and_one_manifest() {
     let lab = Lab::new().unwrap();
-    let first = start(&lab, &numbered(1_000));
+    // A source without an end, so that the first run is there for as long as it is needed.
+    let endless = MANIFEST.replace("file: {path: in.txt}", "generator: {}");
+    let exec = format!("cat={}", own_program("sdk_map"));
+    let manifest = lab.write("endless.yaml", &endless).unwrap();
+    let first = lab.run(&manifest, &["--exec", &exec]).unwrap();
     first.says("runs on this machine");
-    let second = lab.run(&lab.path("faulty.yaml"), &["--exec", &format!("cat={}", own_program("sdk_map"))]);
-    assert_eq!(second.unwrap().ends().unwrap().code(), Some(2), "{}", lab.log());
-    drop(first);
-    let other = lab.write("other.yaml", &MANIFEST.replace("path: out.txt", "path: elsewhere.txt")).unwrap();
-    let refused = lab.run(&other, &["--exec", &format!("cat={}", own_program("sdk_map"))]);
-    assert_eq!(refused.unwrap().ends().unwrap().code(), Some(2), "{}", lab.log());
+    let second = lab.run(&manifest, &["--exec", &exec]).unwrap().ends().unwrap();
+    assert_eq!(second.code(), Some(2), "{}", lab.log());
+    first.kill().unwrap();
+    let other = lab.write("other.yaml", &endless.replace("path: out.txt", "path: elsewhere.txt")).unwrap();
+    let refused = lab.run(&other, &["--exec", &exec]).unwrap().ends().unwrap();
+    assert_eq!(refused.code(), Some(2), "{}", lab.log());
     assert!(lab.log().contains("--force"), "{}", lab.log());
 }

@@ -1,7 +1,7 @@
 //! One replica for the length of a run: its worker is opened, runs, and is opened again after a failure, with a wait
 //! that grows. Every life has an incarnation of its own, and takes its units over under a higher epoch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -217,16 +217,18 @@ impl Replica {
         })
     }
 
-    /// The share of the vertex's units that falls to this replica.
-    fn units(&self) -> Vec<Unit> {
+    /// The share of the vertex's units that falls to this replica. Every replica asks the same function with the same
+    /// arguments, so that their answers fit together.
+    fn units(&self) -> BTreeSet<Unit> {
         if self.settings.kind == VertexKind::Source {
-            return vec![Unit::Source(u32::from(self.number))];
+            return BTreeSet::from([Unit::Source(u32::from(self.number))]);
         }
         let topology = self.parts.graph.topology(&self.settings.name).expect("the graph has every vertex");
-        let slots = (0..u64::from(topology.slots())).map(|number| topology.slot(number)).chain([Slot::RETRY]);
-        let share =
-            slots.enumerate().filter(|(at, _)| at % usize::from(self.replicas) == usize::from(self.number));
-        share.map(|(_, slot)| Unit::Slot(slot)).collect()
+        let slots = (0..u64::from(topology.slots())).map(|number| topology.slot(number));
+        let units = slots.chain([Slot::RETRY]).map(Unit::Slot).collect();
+        let all = plan::Revision { weight: 1, workers: (0..self.replicas).collect() };
+        let owners = plan::assign(&units, &[all], &BTreeMap::new());
+        owners.into_iter().filter(|(_, owner)| *owner == self.number).map(|(unit, _)| unit).collect()
     }
 
     fn report(&self, failure: &str, wait: Duration) {
