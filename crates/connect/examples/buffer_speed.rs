@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -138,21 +138,34 @@ fn buffer_rate(directory: &Path, frame: &Body, time: Duration) -> Result<(f64, f
     })
 }
 
-/// Bytes per second of writes one after the other, each made durable.
-fn disk_rate(directory: &Path, write_bytes: usize, time: Duration) -> Result<f64> {
+/// Bytes per second of writes one after the other, each made durable: into a file that grows, and over a file that is
+/// there already. The journal lies between the two, since it begins files and deletes them all the time.
+fn disk_rates(directory: &Path, time: Duration) -> Result<(f64, f64)> {
     let path = directory.join("sequential");
     let mut file = File::create(&path)?;
-    let chunk = vec![7; write_bytes];
-    let started = Instant::now();
-    let mut bytes = 0;
-    while started.elapsed() < time {
-        file.write_all(&chunk)?;
-        file.sync_data()?;
-        bytes += write_bytes;
-    }
-    let rate = bytes as f64 / started.elapsed().as_secs_f64();
+    let chunk = vec![7; GROUP_BYTES];
+    let growing = rate_of(time, || file.write_all(&chunk).and_then(|()| file.sync_data()))?;
+    let end = file.stream_position()?;
+    file.rewind()?;
+    let there = rate_of(time, || {
+        if file.stream_position()? == end {
+            file.rewind()?;
+        }
+        file.write_all(&chunk).and_then(|()| file.sync_data())
+    })?;
     std::fs::remove_file(path)?;
-    Ok(rate)
+    Ok((growing, there))
+}
+
+/// Bytes per second of a call that writes [`GROUP_BYTES`].
+fn rate_of(time: Duration, mut call: impl FnMut() -> std::io::Result<()>) -> Result<f64> {
+    let started = Instant::now();
+    let mut calls = 0;
+    while started.elapsed() < time {
+        call()?;
+        calls += 1;
+    }
+    Ok((calls * GROUP_BYTES) as f64 / started.elapsed().as_secs_f64())
 }
 
 fn main() -> Result<()> {
@@ -165,16 +178,19 @@ fn main() -> Result<()> {
     let frame = body(frame_kib * 1024);
     println!("{UNITS} units, frames of {frame_kib} KiB with {} messages of {VALUE_BYTES} B", frame.count);
     for run in 0..RUNS {
-        let disk = disk_rate(&directory, GROUP_BYTES, time / 2)?;
+        let (growing, there) = disk_rates(&directory, time / 4)?;
         let state = directory.join(format!("journal-{run}"));
         let (messages, bytes) = buffer_rate(&state, &frame, time)?;
         std::fs::remove_dir_all(&state)?;
         println!(
-            "run {run}: disk {:.0} MB/s sequentially, synced every 8 MiB; buffer {:.2} M msg/s, {:.0} MB/s ({:.0} %)",
-            disk / 1e6,
+            "run {run}: disk {:.0} MB/s growing, {:.0} MB/s overwriting, synced every 8 MiB; \
+             buffer {:.2} M msg/s, {:.0} MB/s ({:.0} % of growing, {:.0} % of overwriting)",
+            growing / 1e6,
+            there / 1e6,
             messages / 1e6,
             bytes / 1e6,
-            100.0 * bytes / disk
+            100.0 * bytes / growing,
+            100.0 * bytes / there
         );
     }
     Ok(())

@@ -32,9 +32,6 @@ use worker::{
     Setup, Sinks, Strategy, Watermark, Who, Worker,
 };
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Gives the same payload for ever, or so many times.
 struct Given {
     name: Name,

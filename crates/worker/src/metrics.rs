@@ -215,23 +215,28 @@ impl Families {
     /// The handles of one replica.
     pub fn resolve(&self, who: &Who, replica: u16) -> Arc<Metrics> {
         let replica = replica.to_string();
+        let reads_source = matches!(who, Who::Mono(_) | Who::Vertex { kind: "Source", .. });
         let (set, common, partition) = match who {
             Who::Vertex { pipeline, vertex, kind } => {
                 let common = vec![
                     ("pipeline", pipeline.clone()),
                     ("vertex", vertex.clone()),
                     ("vertex_type", (*kind).to_owned()),
-                    ("replica", replica),
+                    ("replica", replica.clone()),
                 ];
                 (&self.vertex, common, Some(vertex.clone()))
             }
             Who::Mono(name) => {
-                (&self.mono, vec![("mvtx_name", name.clone()), ("mvtx_replica", replica)], None)
+                (&self.mono, vec![("mvtx_name", name.clone()), ("mvtx_replica", replica.clone())], None)
             }
         };
         let mut labels = common.clone();
         if let Some(name) = partition {
             labels.push(("partition_name", name));
+        }
+        let mut read = labels.clone();
+        if reads_source {
+            read.push(("source_partition", replica.clone()));
         }
         let reasons = |reason: &str| {
             let mut labels = labels.clone();
@@ -242,9 +247,9 @@ impl Families {
         critical.push(("reason", "map_runtime_error".to_owned()));
         let counter = |family: &Counters, labels: &Labels| family.get_or_create(labels).clone();
         Arc::new(Metrics {
-            read: counter(&set.read, &labels),
-            read_all: set.read_all.as_ref().map(|family| counter(family, &labels)),
-            read_bytes: counter(&set.read_bytes, &labels),
+            read: counter(&set.read, &read),
+            read_all: set.read_all.as_ref().map(|family| counter(family, &read)),
+            read_bytes: counter(&set.read_bytes, &read),
             write: counter(&set.write, &labels),
             write_fallback: counter(&set.write_fallback, &labels),
             write_on_success: counter(&set.write_on_success, &labels),

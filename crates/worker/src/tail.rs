@@ -24,6 +24,11 @@ use crate::setup::{Edge, Watermark};
 /// The reference's pause between attempts to acknowledge.
 const ANSWER_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long a source may take to say how much waits outside.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// What the gauge shows when nobody knows.
+const UNKNOWN_PENDING: i64 = -1;
+
 pub(crate) struct Tail {
     pub(crate) unit: UnitId,
     pub(crate) committer: Option<Box<dyn Committer>>,
@@ -207,6 +212,20 @@ impl Tail {
         self.metrics.nack.inc_by(sent_back);
         self.metrics.ack.inc_by(list.len() as u64 - sent_back);
         Ok(())
+    }
+
+    /// Asks the source how much waits outside and shows it.
+    pub(crate) async fn look(mut self: Box<Self>) -> (Box<Self>, Result<(), Error>) {
+        if let Some(answers) = &mut self.answers {
+            let asked = tokio::time::timeout(LOOK_MAX, answers.pending()).await;
+            let pending = match asked {
+                Ok(Ok(Some(pending))) => i64::try_from(pending).unwrap_or(i64::MAX),
+                // It cannot tell, or not in time; the next look may find out.
+                Ok(Ok(None) | Err(_)) | Err(_) => UNKNOWN_PENDING,
+            };
+            self.metrics.pending.set(pending);
+        }
+        (self, Ok(()))
     }
 
     /// Counts and reports what fits no commit.

@@ -29,6 +29,9 @@ const BATCHES_IN_HAND: usize = 4;
 /// Batches that may wait to be committed before reading stops; their output is bounded as well, by one commit.
 const READY_BATCHES_MAX: usize = 64;
 
+/// How often a source is asked how much waits outside; the reference's interval.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// What a unit shows of itself while it runs.
 #[derive(Debug)]
 pub(crate) struct Gauge {
@@ -118,6 +121,16 @@ pub(crate) enum Settling {
 }
 
 impl Settling {
+    /// Asks the source how much waits outside, unless a commit is under way.
+    fn look(self) -> Self {
+        match self {
+            Self::Idle(tail) => {
+                Self::Busy { future: Box::pin(tail.look()), taken: Load { messages: 0, bytes: 0 } }
+            }
+            busy @ Self::Busy { .. } => busy,
+        }
+    }
+
     /// Returns when the commit under way is done, with the number of messages it took. Dropping the future loses
     /// nothing.
     pub(crate) async fn settled(&mut self) -> Result<Load, Error> {
@@ -133,6 +146,8 @@ enum Event {
     Settled(Load),
     Processed(Processed),
     Finish,
+    /// It is time to ask the source how much waits outside.
+    Look,
     Read(Read),
 }
 
@@ -145,6 +160,8 @@ struct Hand {
     bundle_bytes_max: usize,
     batch_messages: usize,
     share: Share,
+    /// When the source is asked how much waits outside.
+    look: Option<tokio::time::Instant>,
 }
 
 impl Hand {
@@ -166,6 +183,7 @@ impl Hand {
         finish: Option<&CancellationToken>,
     ) -> Result<Event, Error> {
         let reads = finish.is_some() && self.has_room();
+        let look = self.look.filter(|_| finish.is_some() && matches!(settling, Settling::Idle(_)));
         let Self { inlet, queued, processing, batch_messages, .. } = self;
         let finishes = async {
             match finish {
@@ -178,6 +196,9 @@ impl Hand {
             taken = settling.settled() => Ok(Event::Settled(taken?)),
             Some(processed) = processing.next(), if !processing.is_empty() => Ok(Event::Processed(processed?)),
             () = finishes => Ok(Event::Finish),
+            () = tokio::time::sleep_until(look.unwrap_or_else(tokio::time::Instant::now)), if look.is_some() => {
+                Ok(Event::Look)
+            }
             read = inlet.read(*batch_messages, queued), if reads => Ok(Event::Read(read?)),
         }
     }
@@ -211,6 +232,8 @@ impl UnitLoop {
     async fn run_to_end(self) -> Result<End, Error> {
         let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish, share } = self;
         let bundle_bytes_max = tail.bundle_bytes_max();
+        let mut position = tail.committed;
+        let look = matches!(inlet, Inlet::Source { .. }).then(tokio::time::Instant::now);
         let mut hand = Hand {
             inlet,
             queued: VecDeque::new(),
@@ -219,9 +242,9 @@ impl UnitLoop {
             bundle_bytes_max,
             batch_messages,
             share,
+            look,
         };
         let mut settling = Settling::Idle(tail);
-        let mut position = Position::default();
         let mut end = None;
         loop {
             while hand.processing.len() < BATCHES_IN_HAND
@@ -243,9 +266,14 @@ impl UnitLoop {
                 other => other,
             };
             match hand.next(&mut settling, end.is_none().then_some(&finish)).await? {
+                Event::Settled(Load { messages: 0, .. }) => {}
                 Event::Settled(taken) => {
                     gauge.progress(taken.messages, position);
                     hand.share.give_back(taken.bytes);
+                }
+                Event::Look => {
+                    settling = settling.look();
+                    hand.look = hand.look.map(|_| tokio::time::Instant::now() + LOOK_EVERY);
                 }
                 Event::Processed(processed) => {
                     Tail::report(&metrics, hand.ready.push(processed, bundle_bytes_max));

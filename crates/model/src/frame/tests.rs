@@ -110,6 +110,18 @@ fn packed_frames_are_smaller_and_give_the_same_messages() {
 }
 
 #[test]
+fn a_payload_is_never_larger_than_its_messages_say() {
+    for seed in 0..500 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let messages: Vec<_> = (0..random.usize(1..20)).map(|_| random_message(&mut random)).collect();
+        let most: usize = messages.iter().map(Body::size_max).sum();
+        let payload = Body::encode(&messages).payload.len();
+        assert!(payload <= most, "seed {seed}: {payload} bytes of at most {most}");
+        assert!(most <= payload + 200 * messages.len(), "seed {seed}: {payload} bytes of at most {most}");
+    }
+}
+
+#[test]
 fn every_cut_and_every_flipped_bit_ends_in_a_value_or_an_error() {
     let mut random = fastrand::Rng::with_seed(1);
     let messages: Vec<_> = (0..4).map(|_| random_message(&mut random)).collect();

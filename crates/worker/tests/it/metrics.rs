@@ -93,9 +93,26 @@ async fn a_mono_vertex_counts_under_the_names_of_the_reference() {
     assert_eq!(of("monovtx_fallback_sink_write_total"), Some(1));
     assert_eq!(of("monovtx_onsuccess_sink_write_total"), Some(0));
     assert_eq!(of("monovtx_udf_error_total"), Some(0));
-    assert_eq!(of("monovtx_pending_raw"), Some(0));
     assert!(of("monovtx_sink_time_count").is_some_and(|count| count > 0));
     assert!(of("monovtx_udf_time_count").is_some_and(|count| count > 0));
     assert!(of("monovtx_processing_time_count").is_some_and(|count| count > 0));
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_can_tell_is_asked_every_few_seconds_how_much_waits() {
+    let world = World::stepped(1, three());
+    let outside = Outside::new(Memory::Ids, COUNT).slowly();
+    let source = world.source("in", outside.open(), vec![world.edge("map")]);
+    let pending = world.metrics("in").pending.clone();
+    let source = Running::start(source, world.orders(&source_unit()));
+    until("all waits outside", async || pending.get() == COUNT as i64).await;
+    outside.allow(COUNT / 2);
+    until("half of it was read", async || pending.get() == COUNT as i64 / 2).await;
+    source.stop().await;
+    let counted = Outside::new(Memory::Position, COUNT);
+    let source = world.source("in", counted.open(), vec![world.edge("map")]);
+    let source = Running::start(source, world.orders(&source_unit()));
+    until("nobody knows", async || pending.get() == -1).await;
+    source.stop().await;
 }

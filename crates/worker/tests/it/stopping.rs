@@ -4,8 +4,9 @@ use model::door::source::Memory;
 use model::{Slot, Unit};
 use worker::{Ended, Orders};
 
+use crate::kit::sinks::Taken;
 use crate::kit::sources::Outside;
-use crate::kit::{Gate, Running, World, maps, numbers, sinks, source_unit, three, until};
+use crate::kit::{Gate, Running, World, maps, numbers, sinks, source_unit, three, until, vertex};
 
 const COUNT: u64 = 4_000;
 
@@ -77,6 +78,112 @@ async fn a_unit_that_is_not_in_the_orders_is_released_and_another_worker_goes_on
     first.stop().await;
     second.stop().await;
     assert_eq!(world.values("out").await, numbers(COUNT));
+}
+
+/// Two workers of a sink vertex, one sink each, and the orders of each.
+struct Pair {
+    taken: Vec<Taken>,
+    running: Vec<Running>,
+    orders: [Orders; 2],
+}
+
+impl Pair {
+    fn start(world: &World) -> Self {
+        let orders = [world.orders(&world.units("out")), Orders::default()];
+        let (mut taken, mut running) = (Vec::new(), Vec::new());
+        for orders in &orders {
+            let (sink, got) = sinks::collecting();
+            let mut setup = world.sink("out", sinks::only(sink));
+            setup.limits.batch_messages = 10;
+            running.push(Running::start(setup, orders.clone()));
+            taken.push(got);
+        }
+        Self { taken, running, orders }
+    }
+
+    fn values(&self) -> Vec<String> {
+        let mut values: Vec<_> = self.taken.iter().flat_map(Taken::values).collect();
+        values.sort();
+        values
+    }
+
+    /// Moves random units from one worker to the other; whoever has them lets go first.
+    async fn hand_over(&mut self, world: &World, random: &mut fastrand::Rng) {
+        let from = random.usize(..2);
+        let units: Vec<_> = self.orders[from].units.keys().copied().filter(|_| random.bool()).collect();
+        self.orders[from].units.retain(|unit, _| !units.contains(unit));
+        self.running[from].handle.order(self.orders[from].clone());
+        let released = || !self.running[from].handle.report().iter().any(|unit| units.contains(&unit.unit));
+        until("units are released", async || released()).await;
+        self.orders[1 - from].units.extend(world.orders(&units).units);
+        self.running[1 - from].handle.order(self.orders[1 - from].clone());
+    }
+}
+
+#[test]
+fn what_leaves_through_a_sink_leaves_once_when_units_are_handed_over_in_order() {
+    for seed in 0..60 {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let world = World::stepped(seed, vec![vertex("in", 1, 1), vertex("out", 2, 4)]);
+            let outside = Outside::new(Memory::Ids, COUNT).ending().slowly();
+            let source = world.source("in", outside.open(), vec![world.edge("out")]);
+            let source = Running::start(source, world.orders(&source_unit()));
+            let mut pair = Pair::start(&world);
+            for step in 1..=8 {
+                outside.allow(COUNT * step / 8);
+                for _ in 0..random.u32(0..100) {
+                    tokio::task::yield_now().await;
+                }
+                pair.hand_over(&world, &mut random).await;
+            }
+            source.ended().await.unwrap();
+            until("everything is out", async || world.left("out").await == 0).await;
+            for running in pair.running.drain(..) {
+                running.stop().await;
+            }
+            assert_eq!(pair.values(), numbers(COUNT), "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn a_sink_worker_that_dies_repeats_at_most_what_was_in_flight_and_loses_nothing() {
+    let mut repeated = 0;
+    for seed in 0..60 {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        repeated += runtime.block_on(async {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let world = World::stepped(seed, vec![vertex("in", 1, 1), vertex("out", 2, 4)]);
+            let outside = Outside::new(Memory::Ids, COUNT).ending();
+            let source = world.source("in", outside.open(), vec![world.edge("out")]);
+            Running::start(source, world.orders(&source_unit())).ended().await.unwrap();
+            let mut pair = Pair::start(&world);
+            let goal = random.usize(1..COUNT as usize);
+            // Not at a moment of rest: in the middle of whatever goes on.
+            let mut turns = 0;
+            while pair.taken[0].count() < goal {
+                assert!(turns < 1_000_000, "seed {seed}: nothing goes on");
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+            let dead = pair.running.swap_remove(0);
+            let in_flight = dead.in_hand();
+            dead.crash().await;
+            pair.running[0].handle.order(world.orders(&world.units("out")));
+            until("everything is out", async || world.left("out").await == 0).await;
+            let mut values = pair.values();
+            let all = values.len() as u64;
+            values.dedup();
+            assert_eq!(values, numbers(COUNT), "seed {seed}");
+            assert!(all - COUNT <= in_flight, "seed {seed}: {} of {in_flight} repeated", all - COUNT);
+            all - COUNT
+        });
+    }
+    assert!(repeated > 0, "no crash fell between a write and its commit");
 }
 
 #[tokio::test]

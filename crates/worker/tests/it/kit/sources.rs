@@ -226,7 +226,8 @@ impl Answers for Answering {
     }
 
     async fn pending(&mut self) -> Result<Option<u64>, Error> {
-        Ok(None)
+        let waiting = self.outside.shared.lock().unwrap().waiting.len() as u64;
+        Ok((self.outside.memory != Memory::Position).then_some(waiting))
     }
 
     async fn close(&mut self) -> Result<(), Error> {
