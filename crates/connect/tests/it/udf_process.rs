@@ -95,6 +95,20 @@ impl Process {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
+    /// Stops it and waits until none of its threads runs any more: the signal only begins that.
+    async fn stand_still(&self) {
+        self.signal("-STOP");
+        let tasks = format!("/proc/{}/task", self.running.lock().unwrap().id());
+        let stands = |task: &Path| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        until("every thread stands still", || {
+            std::fs::read_dir(&tasks).unwrap().all(|task| stands(&task.unwrap().path()))
+        })
+        .await;
+    }
+
     fn kill(&self) {
         self.running.lock().unwrap().kill().unwrap();
     }
@@ -135,7 +149,7 @@ async fn a_process_that_stands_still_is_told_apart_from_a_slow_handler() {
     let process = Process::start(&place.path());
     let map = UserMap::open(place.settings.clone(), place.incidents.clone());
     map.map(messages(0..10), Time::UNKNOWN).await.unwrap();
-    process.signal("-STOP");
+    process.stand_still().await;
     let sent = messages(100..110);
     let call = map.map(Arc::clone(&sent), Time::UNKNOWN);
     let rest = async {
