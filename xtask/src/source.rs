@@ -79,6 +79,11 @@ impl Source {
         self.is_test_file || token.in_test
     }
 
+    /// Whether the file is an example: a program of its own, run by hand, that puts its parts together itself.
+    pub(crate) fn is_example(&self) -> bool {
+        self.path.iter().any(|part| part == "examples")
+    }
+
     /// Lines that are not test code.
     pub(crate) fn lines_of_code(&self) -> usize {
         if self.is_test_file {

@@ -29,9 +29,7 @@ const PLACES: [Place; 6] = [
 
 /// Every crate the file names and may not.
 pub(super) fn findings(source: &Source) -> Vec<Finding> {
-    // An example is a composition root of its own.
-    let is_example = source.path.iter().any(|part| part == "examples");
-    let rules = PLACES.iter().filter(|place| place.package == source.package && !is_example);
+    let rules = PLACES.iter().filter(|place| place.package == source.package && !source.is_example());
     let broken = rules.filter(|place| !place.places.iter().any(|prefix| is_below(&source.path, prefix)));
     broken
         .flat_map(|place| {

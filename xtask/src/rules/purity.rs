@@ -66,11 +66,9 @@ fn impure(source: &Source) -> Vec<Finding> {
 }
 
 fn environment(source: &Source) -> Vec<Finding> {
-    // An example is a program of its own, run by hand.
-    let is_example = source.path.iter().any(|part| part == "examples");
     if MAY_READ_ENVIRONMENT.contains(&source.package.as_str())
         || source.path.ends_with("build.rs")
-        || is_example
+        || source.is_example()
     {
         return Vec::new();
     }
