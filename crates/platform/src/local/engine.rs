@@ -147,7 +147,7 @@ impl Drained {
 /// A running manifest.
 pub struct Engine {
     parts: Arc<Parts>,
-    replicas: JoinSet<(usize, Result<Outcome, Error>)>,
+    replicas: JoinSet<(Role, Result<Outcome, Error>)>,
     processes: JoinSet<Result<(), process::Error>>,
     processes_stop: CancellationToken,
     desired: BTreeMap<Role, watch::Sender<Desired>>,
@@ -248,10 +248,7 @@ impl Engine {
                 let role = if vertex.kind == VertexKind::Source { Role::Source } else { Role::Inner };
                 *self.running.entry(role).or_default() += 1;
                 let desired = self.desired[&role].subscribe();
-                let index = self.replicas.len();
-                self.replicas.spawn(async move {
-                    (index * 2 + usize::from(role == Role::Source), replica.run(first, desired).await)
-                });
+                self.replicas.spawn(async move { (role, replica.run(first, desired).await) });
             }
         }
         info!(pipeline = self.parts.pipeline.name, replicas = self.replicas.len(), "everything has started");
@@ -358,9 +355,8 @@ impl Engine {
         tokio::select! {
             Some(joined) = self.replicas.join_next(), if !self.replicas.is_empty() => {
                 let task = |why: String| Error::Task { replica: "a replica".to_owned(), why };
-                let (index, outcome) = joined.map_err(|error| task(error.to_string()))?;
+                let (role, outcome) = joined.map_err(|error| task(error.to_string()))?;
                 outcome?;
-                let role = if index % 2 == 1 { Role::Source } else { Role::Inner };
                 *self.running.get_mut(&role).expect("it was counted when it started") -= 1;
                 Ok(())
             }
