@@ -67,6 +67,7 @@ const CONNECT: &str = "tidegate-connect";
 const WORKER: &str = "tidegate-worker";
 const KEEPER: &str = "tidegate-keeper";
 const PLATFORM: &str = "tidegate-platform";
+const SERVER: &str = "tidegate-server";
 
 /// One row for each package of the workspace.
 const RULES: &[Rule] = &[
@@ -123,6 +124,24 @@ const RULES: &[Rule] = &[
         may_use: Crates::These(&[API, PLAN, CONNECT, WORKER, KEEPER, MODEL, JOURNAL]),
         never: &[&["axum"]],
         outside: Crates::All,
+    },
+    Rule {
+        package: SERVER,
+        may_use: Crates::These(&[API, PLAN, PLATFORM, KEEPER]),
+        never: &[],
+        // It reaches a Kubernetes client through the platform, and never uses one itself.
+        outside: Crates::These(&[
+            "axum",
+            "futures",
+            "hyper",
+            "hyper-util",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "tokio-util",
+            "tracing",
+        ]),
     },
     Rule { package: "tidegate-cli", may_use: Crates::All, never: &[], outside: Crates::All },
     Rule { package: "e2e", may_use: Crates::All, never: &[], outside: Crates::All },

@@ -17,6 +17,7 @@ mod deps;
 mod finding;
 mod generate;
 mod licenses;
+mod promtool;
 mod python;
 mod rules;
 mod source;

@@ -4,8 +4,9 @@
 //! test that was skipped is named at the end of the run, whatever else happened.
 //!
 //! The tests find what they need in the environment: `TIDEGATE_BIN` is the binary, `TIDEGATE_TEST_PYTHON` a Python
-//! with the SDK, `TIDEGATE_SEEDS` the number of seeds of a simulation, `TIDEGATE_LONG` asks for long forms, and a
-//! test that lacks a tool appends `<name>: <why>` to the file that `TIDEGATE_SKIPPED` names.
+//! with the SDK, `TIDEGATE_TEST_PROMTOOL` the checker of Prometheus' rules, `TIDEGATE_SEEDS` the number of seeds of a
+//! simulation, `TIDEGATE_LONG` asks for long forms, and a test that lacks a tool appends `<name>: <why>` to the file that
+//! `TIDEGATE_SKIPPED` names.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::cargo::{self, Workspace};
-use crate::python;
+use crate::{promtool, python};
 
 /// Arguments of `test`.
 #[derive(Args)]
@@ -105,7 +106,8 @@ pub(crate) fn e2e(arguments: &E2e) -> Result<()> {
     let run = Run::prepare(&workspace, "release")?;
     let mut command =
         cargo::command(&workspace.root, ["test", "--release", "--no-fail-fast", "--package", "e2e"]);
-    command.env("TIDEGATE_LONG", "1").args(&arguments.filter);
+    // Some tests print what they measured, such as the table of the pause grid.
+    command.env("TIDEGATE_LONG", "1").args(&arguments.filter).args(["--", "--nocapture"]);
     run.all(vec![command])
 }
 
@@ -167,6 +169,10 @@ impl Run {
         match python::prepare(&workspace.target) {
             Ok(python) => run.environment.push(("TIDEGATE_TEST_PYTHON", python)),
             Err(error) => run.missing.push(format!("user code in Python: {error:#}")),
+        }
+        match promtool::find() {
+            Ok(promtool) => run.environment.push(("TIDEGATE_TEST_PROMTOOL", promtool)),
+            Err(error) => run.missing.push(format!("alert rules: {error:#}")),
         }
         Ok(run)
     }

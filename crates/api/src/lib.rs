@@ -37,6 +37,7 @@ pub mod names;
 pub mod path;
 pub mod read;
 pub mod resolve;
+pub mod revision;
 pub mod schema;
 pub mod spec;
 

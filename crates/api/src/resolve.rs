@@ -11,13 +11,13 @@ mod update;
 use std::time::Duration;
 
 pub use limits::{Limits, RateLimit, RateLimitMode};
-pub use retry::{OnFailure, Redelivery, Retry};
+pub use retry::{OnFailure, Redelivery, Retry, UserCode};
 pub use scale::Scale;
 pub(crate) use source::is_base64;
 pub use source::{Generator, HttpListener};
 pub use template::merge_vertex_template;
-pub(crate) use update::parse_ratio;
 pub use update::{Analysis, BlueGreen, CanaryStep, Share, Update, UpdateKind};
+pub(crate) use update::{PROGRESS_DEADLINE_SECONDS, parse_ratio};
 
 use crate::check::Checked;
 use crate::spec::{
@@ -128,6 +128,8 @@ pub struct VertexSettings {
     pub retry: Retry,
     /// What happens to messages that fail again and again.
     pub redelivery: Redelivery,
+    /// What is expected of its user code.
+    pub user_code: UserCode,
     /// How a change reaches its workers.
     pub update: Update,
     /// Names of the side inputs it sees.
@@ -166,18 +168,6 @@ pub struct TagTest {
     pub operator: LogicOperator,
     /// The tags to look for.
     pub values: Vec<String>,
-}
-
-impl TagTest {
-    /// Whether a message with these tags passes.
-    pub fn passes<T: AsRef<str>>(&self, tags: &[T]) -> bool {
-        let has = |value: &String| tags.iter().any(|tag| tag.as_ref() == value);
-        match self.operator {
-            LogicOperator::And => self.values.iter().all(has),
-            LogicOperator::Or => self.values.iter().any(has),
-            LogicOperator::Not => !self.values.iter().any(has),
-        }
-    }
 }
 
 impl From<&TagConditions> for TagTest {
@@ -284,12 +274,17 @@ pub fn pipeline(pipeline: &Checked<Pipeline>) -> PipelineSettings {
     }
 }
 
-fn vertex(pipeline: &PipelineSpec, written: &PipelineVertex, paused: bool) -> VertexSettings {
-    let template = pipeline.templates.as_ref().and_then(|templates| templates.vertex.as_ref());
-    let vertex = &match template {
+/// The vertex as it is written, with what it leaves open taken from the pipeline's template.
+pub(crate) fn with_template(pipeline: &PipelineSpec, written: &PipelineVertex) -> PipelineVertex {
+    match pipeline.templates.as_ref().and_then(|templates| templates.vertex.as_ref()) {
         Some(template) => merge_vertex_template(written, template),
         None => written.clone(),
-    };
+    }
+}
+
+/// Fills in a vertex's defaults.
+pub(crate) fn vertex(pipeline: &PipelineSpec, written: &PipelineVertex, paused: bool) -> VertexSettings {
+    let vertex = &with_template(pipeline, written);
     let kind = vertex.kind().expect("a checked vertex does exactly one thing");
     let partitions = vertex.partitions_effective();
     let ordered = vertex.ordered_effective(pipeline);
@@ -320,6 +315,7 @@ fn vertex(pipeline: &PipelineSpec, written: &PipelineVertex, paused: bool) -> Ve
         read_ahead: read_ahead(vertex).unwrap_or(kind != VertexKind::Source),
         retry: Retry::from_spec(strategy),
         redelivery: Redelivery::from_spec(vertex.redelivery.as_ref()),
+        user_code: UserCode::from_spec(vertex.user_code.as_ref()),
         update: Update::from_spec(vertex.update_strategy.as_ref().or(pipeline.update_strategy.as_ref())),
         side_inputs: vertex.side_inputs.clone(),
     }
@@ -352,6 +348,7 @@ pub fn mono_vertex(mono_vertex: &Checked<MonoVertex>) -> (VertexSettings, Lifecy
         read_ahead: read_ahead.unwrap_or(false),
         retry: Retry::from_spec(spec.sink.as_ref().and_then(|sink| sink.retry_strategy.as_ref())),
         redelivery: Redelivery::from_spec(spec.redelivery.as_ref()),
+        user_code: UserCode::from_spec(spec.user_code.as_ref()),
         update: Update::from_spec(spec.update_strategy.as_ref()),
         side_inputs: Vec::new(),
     };

@@ -45,7 +45,7 @@ pub use udf::{GroupBy, PbqStorage, PersistenceStrategy, Udf, Window};
 pub use update::{Analysis, BlueGreen, Canary, CanaryStep, RollingUpdate, UpdateStrategy};
 pub use vertex::{
     CombinedEdge, ForwardConditions, LogicOperator, OnExhausted, PipelineVertex, Redelivery, TagConditions,
-    VertexLifecycle, VertexSpec,
+    UserCode, VertexLifecycle, VertexSpec,
 };
 
 /// An object without settings, written `{}`: being there is what it says.

@@ -14,6 +14,10 @@ use platform::local::secrets::Assignment;
 
 use crate::exit::{Exit, Outcome};
 
+pub(crate) mod site;
+
+use site::{SiteCommand, UpArgs};
+
 /// Runs Numaflow pipelines and mono vertices, on this machine or in a cluster.
 #[derive(Debug, Parser)]
 #[command(
@@ -21,7 +25,7 @@ use crate::exit::{Exit, Outcome};
     version,
     propagate_version = true,
     after_help = "Exit codes: 0 done, 1 failed or complaints, 2 flags or manifest cannot be used, \
-                  3 stopped with messages kept for the next run."
+                  3 stopped with messages kept for the next run; others are in the help of their command."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -32,6 +36,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run a manifest on this machine.
     Run(Box<RunArgs>),
+    /// Start a site: a place on this machine where pipelines run and are changed.
+    Up(Box<UpArgs>),
+    #[command(flatten)]
+    Site(SiteCommand),
     /// Find everything that is wrong with manifests.
     Lint(LintArgs),
     /// List, print and run the examples that come with the program.

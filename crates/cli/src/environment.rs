@@ -5,6 +5,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// The longest path of a socket that every system takes.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
 /// The environment of this process.
 pub(crate) struct Environment {
     /// Where we were started; `.` when that directory is gone.
@@ -37,6 +40,21 @@ impl Environment {
     pub(crate) fn state_home(&self) -> Option<PathBuf> {
         let of_home = || self.home.as_ref().map(|home| home.join(".local/state"));
         self.state_home.clone().or_else(of_home).map(|path| path.join("tidegate"))
+    }
+
+    /// Where a site is kept when nobody says; `None` without a home directory.
+    pub(crate) fn site_dir(&self) -> Option<PathBuf> {
+        self.state_home().map(|home| home.join("site"))
+    }
+
+    /// Where a site that is kept in a directory answers: beside its state, or where paths are short.
+    pub(crate) fn socket_of(&self, directory: &Path) -> PathBuf {
+        let beside = directory.join("api.sock");
+        if beside.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return beside;
+        }
+        let name = platform::local::state::default_name("tidegate-site", directory);
+        self.runtime_dir().join(name).join("api.sock")
     }
 
     /// Where sockets may lie: a short path.

@@ -36,6 +36,9 @@ const EXAMPLES: &[Example] = examples![
     "join",
     "cycle",
     "user-code",
+    "pause",
+    "canary",
+    "blue-green",
 ];
 
 /// Lists, prints or runs examples.

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use platform::local::namespace;
 
+use crate::client;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -18,8 +20,18 @@ pub(crate) enum Exit {
     Failed,
     /// The flags or the manifest cannot be used.
     Usage,
-    /// It stopped, and messages are kept for the next run.
+    /// It stopped, and messages are kept for the next run; or a pause ended before everything was drained.
     Left,
+    /// The object failed or was rolled back.
+    GivenUp,
+    /// What was waited for took too long.
+    TimedOut,
+    /// There are differences, or changes that replace workers.
+    Different,
+    /// The changes need a drain.
+    NeedsDrain,
+    /// The changes are refused.
+    Refused,
 }
 
 impl Exit {
@@ -29,6 +41,11 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Left => 3,
+            Self::GivenUp => 4,
+            Self::TimedOut => 5,
+            Self::Different => 10,
+            Self::NeedsDrain => 11,
+            Self::Refused => 12,
         }
     }
 }
@@ -52,7 +69,9 @@ impl Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { exit: Exit::Failed, error: error.into() }
+        let error = error.into();
+        let is_usage = error.downcast_ref().is_some_and(client::Error::is_usage);
+        Self { exit: if is_usage { Exit::Usage } else { Exit::Failed }, error }
     }
 }
 

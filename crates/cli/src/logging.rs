@@ -16,13 +16,17 @@ use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, registry};
 
-use crate::args::{LogFormat, RunOptions};
+use crate::args::LogFormat;
 use crate::environment::Environment;
 use crate::screen::Screen;
 
 /// Starts logging for the rest of the process.
-pub(crate) fn start(screen: &Arc<Screen>, options: &RunOptions, environment: &Environment) -> Result<()> {
-    let default = if options.quiet { "error" } else { "warn" };
+pub(crate) fn start(
+    screen: &Arc<Screen>,
+    (is_quiet, format): (bool, LogFormat),
+    environment: &Environment,
+) -> Result<()> {
+    let default = if is_quiet { "error" } else { "warn" };
     let filter = match &environment.log_filter {
         Some(text) => EnvFilter::try_new(text).with_context(|| format!("understand RUST_LOG={text}"))?,
         None => {
@@ -30,7 +34,7 @@ pub(crate) fn start(screen: &Arc<Screen>, options: &RunOptions, environment: &En
         }
     };
     let ours = tracing_subscriber::fmt::layer().with_writer(Writer(Arc::clone(screen)));
-    let ours = match options.log_format {
+    let ours = match format {
         LogFormat::Text => ours.with_target(false).with_ansi(screen.is_live()).boxed(),
         LogFormat::Json => ours.json().flatten_event(true).boxed(),
     };

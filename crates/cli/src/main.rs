@@ -4,15 +4,21 @@
 //! hidden launcher command is told apart, because it needs a process without a second thread.
 
 mod args;
+mod client;
 mod environment;
 mod examples;
 mod exit;
 mod input;
 mod lint;
+mod live;
 mod logging;
 mod run;
 mod screen;
+mod site;
+mod text;
+mod up;
 mod version;
+mod yaml;
 
 use std::process::ExitCode;
 
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
 fn dispatch(command: Command, environment: &Environment) -> Outcome {
     match command {
         Command::Run(args) => run::run(&args, environment),
+        Command::Up(args) => up::up(&args, environment),
+        Command::Site(command) => site::run(command, environment),
         Command::Lint(args) => lint::lint(&args),
         Command::Examples(args) => examples::examples(args, environment),
         Command::Version(args) => version::version(&args),

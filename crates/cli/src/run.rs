@@ -28,6 +28,7 @@ mod metrics;
 mod prepare;
 
 use follow::Limits;
+pub(crate) use follow::Signals;
 use prepare::Prepared;
 
 /// Runs the object in some files.
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &RunArgs, environment: &Environment) -> Outcome {
 /// Runs the object in files that were read.
 pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &Environment) -> Outcome {
     let screen = Screen::new(options.quiet, options.log_format);
-    logging::start(&screen, options, environment).map_err(Failure::usage)?;
+    logging::start(&screen, (options.quiet, options.log_format), environment).map_err(Failure::usage)?;
     let prepared = prepare::prepare(inputs, options, environment)?;
     let state = open_state(&prepared, options, environment)?;
     let run_dir = environment.runtime_dir().join(state::run_dir_name(&state));
@@ -50,7 +51,6 @@ pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &E
     let Prepared { object, programs, values, mut announcements, .. } = prepared;
     let config = Config {
         object,
-        programs,
         values,
         state,
         run_dir: run_dir.clone(),
@@ -66,17 +66,17 @@ pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &E
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("start the runtime")?;
     let outcome = runtime.block_on(async {
-        let mut signals = follow::Signals::catch().context("listen for signals")?;
+        let mut signals = Signals::catch().context("listen for signals")?;
         let metrics = metrics::serve(options.metrics).await?;
-        let starting = Engine::start(config);
+        let starting = Engine::start(config, programs);
         let mut engine = tokio::select! {
             started = starting => started?,
             () = signals.next() => return Err(anyhow!("start: interrupted").into()),
         };
         let facts = banner::Facts {
-            snapshot: engine.snapshot().await,
-            announcements: announcements.into_iter().chain(engine.announcements().iter().cloned()).collect(),
-            urls: engine.urls().to_vec(),
+            snapshot: engine.snapshot(),
+            announcements: announcements.into_iter().chain(engine.announcements()).collect(),
+            urls: engine.urls(),
             secured: prepared.secured,
             state: state_path,
             is_resumed,
@@ -121,18 +121,50 @@ fn host(
     environment: &Environment,
 ) -> Result<Host, Failure> {
     let has_processes = prepared.programs.iter().any(|chosen| matches!(chosen.program, Program::Process(_)));
-    let launcher = match &environment.own_binary {
-        Some(binary) if !options.open_paths => Some(Launcher::new(binary)),
-        _ => None,
-    };
-    if let (true, Some(launcher)) = (has_processes, &launcher) {
+    let output = Output { screen: Arc::clone(screen), format: options.log_format, is_quiet: options.quiet };
+    let launcher = launcher(options.open_paths, environment);
+    if has_processes {
+        try_out(launcher.as_ref(), run_dir)?;
+    }
+    host_with(launcher, output)
+}
+
+/// What starts user code of which nothing is known yet, so that it is tried at once.
+pub(crate) fn host_for(
+    run_dir: &Path,
+    has_open_paths: bool,
+    format: LogFormat,
+    screen: &Arc<Screen>,
+    environment: &Environment,
+) -> Result<Host, Failure> {
+    let launcher = launcher(has_open_paths, environment);
+    try_out(launcher.as_ref(), run_dir)?;
+    host_with(launcher, Output { screen: Arc::clone(screen), format, is_quiet: false })
+}
+
+fn launcher(has_open_paths: bool, environment: &Environment) -> Option<Launcher> {
+    environment.own_binary.as_ref().filter(|_| !has_open_paths).map(|binary| Launcher::new(binary))
+}
+
+/// Starts something in a view of its own, to know that it can be done.
+fn try_out(launcher: Option<&Launcher>, run_dir: &Path) -> Result<(), Failure> {
+    if let Some(launcher) = launcher {
         let trial = run_dir.join("trial");
         state::make_private(&trial)?;
         launcher.try_out(&trial)?;
     }
-    let screen = Arc::clone(screen);
-    let log_format = options.log_format;
-    let is_quiet = options.quiet;
+    Ok(())
+}
+
+/// Where lines of user code are shown.
+struct Output {
+    screen: Arc<Screen>,
+    format: LogFormat,
+    is_quiet: bool,
+}
+
+fn host_with(launcher: Option<Launcher>, output: Output) -> Result<Host, Failure> {
+    let Output { screen, format: log_format, is_quiet } = output;
     let echo = move |name: &Name, line: &Line| match log_format {
         _ if is_quiet => {}
         LogFormat::Text => screen.print(&format!("{name} | {}", line.text)),
@@ -143,7 +175,7 @@ fn host(
 }
 
 /// How large this machine is. What cannot be told is not made up: user code then reads a size of 0.
-fn machine() -> Machine {
+pub(crate) fn machine() -> Machine {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));

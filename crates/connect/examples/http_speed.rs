@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::door::source::{Answer, Opened};
-use tidegate_connect::source::http::{Settings, open};
+use tidegate_connect::source::http::{Listeners, Settings, open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -59,7 +59,7 @@ async fn main() {
         http_port: Some(0),
         token: None,
     };
-    let (opened, listening) = open(settings).await.expect("there are free ports");
+    let (opened, listening) = open(settings, &Listeners::default()).await.expect("there are free ports");
     let address = listening.http.expect("plain HTTP was asked for");
     let mut worker = JoinSet::new();
     worker.spawn(work(opened));

@@ -5,7 +5,7 @@
 //! for again; what only the world can refuse (a port, a file, a missing secret) is an error.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use model::door::source::Opened;
 use crate::incident::Incidents;
 use crate::secret::Secrets;
 use crate::sink::user::UserSink;
+use crate::source::Inputs;
 use crate::source::http::{self, Listening};
 use crate::source::user::UserSourceView;
 use crate::{sink, source, udf};
@@ -43,15 +44,20 @@ pub struct Context {
     pub incidents: Incidents,
     /// The address that sources listen on which take requests.
     pub http_bind: IpAddr,
+    /// What this process's sources share.
+    pub inputs: Inputs,
     /// The limits of the vertex.
     pub limits: Limits,
 }
 
 impl Context {
-    fn user_code(&self) -> udf::Settings {
+    /// What is known of the user code of this context's directory.
+    pub fn user_code(&self) -> udf::Settings {
         udf::Settings {
             concurrency: self.limits.concurrency,
             batch_max: self.limits.batch_messages,
+            unresponsive_after: self.limits.unresponsive_after,
+            poison_attempts: self.limits.poison_attempts,
             ..udf::Settings::new(&self.user_code_directory, self.vertex.clone())
         }
     }
@@ -74,6 +80,10 @@ pub struct Limits {
     pub read_timeout: Duration,
     /// Messages in flight, at most.
     pub concurrency: NonZeroUsize,
+    /// After so long without an answer of user code a message is reported.
+    pub unresponsive_after: Duration,
+    /// A message that made user code crash so often while it was alone there is given up; none keeps trying.
+    pub poison_attempts: Option<NonZeroU32>,
 }
 
 /// Why a door could not be opened.
@@ -158,13 +168,15 @@ pub async fn open_source(spec: &Source, context: &Context) -> Result<OpenedSourc
     }
     if let Some(http) = &spec.http {
         let settings = http_settings(http, context)?;
-        let (opened, listening) =
-            source::http::open(settings).await.map_err(context.refused("http source"))?;
+        let (opened, listening) = source::http::open(settings, &context.inputs.listeners)
+            .await
+            .map_err(context.refused("http source"))?;
         return Ok(OpenedSource { opened, listening: Some(listening), user: None });
     }
     if spec.stdin.is_some() {
         let settings = source::stdin::Settings { vertex: context.vertex.clone(), replica: context.replica };
-        return source::stdin::open(settings).map(quiet).map_err(context.refused("stdin source"));
+        let opened = source::stdin::open(settings, &context.inputs.stdin);
+        return opened.map(quiet).map_err(context.refused("stdin source"));
     }
     if let Some(FileSource { path, follow }) = &spec.file {
         let (vertex, replica) = (context.vertex.clone(), context.replica);
@@ -173,6 +185,33 @@ pub async fn open_source(spec: &Source, context: &Context) -> Result<OpenedSourc
         return source::file::open(settings).await.map(quiet).map_err(context.refused("file source"));
     }
     Err(Error::Nothing { vertex: context.vertex.clone(), direction: "source", available: SOURCES })
+}
+
+/// A word for the source that a spec asks for: positions in one mean nothing in another whose word is different.
+pub fn source_identity(spec: &Source) -> String {
+    let kinds = [
+        ("generator", spec.generator.is_some()),
+        ("udsource", spec.udsource.is_some()),
+        ("pulsar", spec.pulsar.is_some()),
+        ("sqs", spec.sqs.is_some()),
+        ("serving", spec.serving.is_some()),
+        ("jetstream", spec.jetstream.is_some()),
+        ("nats", spec.nats.is_some()),
+        ("kafka", spec.kafka.is_some()),
+        ("http", spec.http.is_some()),
+        ("stdin", spec.stdin.is_some()),
+    ];
+    if let Some((kind, _)) = kinds.into_iter().find(|(_, set)| *set) {
+        return kind.to_owned();
+    }
+    match &spec.file {
+        Some(FileSource { path, .. }) => {
+            // Where there is no present directory the path as it is written has to do.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            format!("file {}", path.display())
+        }
+        None => "nothing".to_owned(),
+    }
 }
 
 /// Opens the sink that a spec asks for. When several kinds are set the first counts, in this order: udsink, log,
@@ -204,8 +243,10 @@ pub async fn open_sink(spec: &AbstractSink, role: Role, context: &Context) -> Re
     if spec.stdout.is_some() {
         return Ok(sink::stdout::open());
     }
-    if let Some(FileSink { path }) = &spec.file {
-        return sink::file::open(sink::file::Settings::new(path)).await.map_err(context.refused("file sink"));
+    if let Some(FileSink { path, sync }) = &spec.file {
+        let defaults = sink::file::Settings::new(path);
+        let settings = sink::file::Settings { sync: sync.unwrap_or(defaults.sync), ..defaults };
+        return sink::file::open(settings).await.map_err(context.refused("file sink"));
     }
     Err(Error::Nothing { vertex: context.vertex.clone(), direction: "sink", available: SINKS })
 }

@@ -17,6 +17,16 @@ pub mod lines;
 pub mod stdin;
 pub mod user;
 
+/// What sources of one process share, so that one can take over from another and nothing is lost in between. Clones
+/// share it too; whoever opens sources keeps one for as long as any of them may be opened.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Ports, and what came in through them.
+    pub listeners: http::Listeners,
+    /// Standard input.
+    pub stdin: stdin::Input,
+}
+
 /// The time of the clock.
 pub(crate) fn now() -> Time {
     // A clock before 1970 counts as 1970.

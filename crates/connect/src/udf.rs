@@ -20,10 +20,14 @@ pub mod info;
 pub mod map;
 pub mod native;
 pub(crate) mod peer;
+pub mod probe;
 pub(crate) mod session;
 pub(crate) mod stream;
 pub mod transform;
 pub mod version;
+
+/// The version of the platform that user code is told.
+const OWN_VERSION: &str = "1.8.0";
 
 /// What a vertex replica knows about its user code.
 #[derive(Clone, Debug)]
@@ -58,7 +62,7 @@ impl Settings {
             batch_wait: Duration::ZERO,
             unresponsive_after: Duration::from_secs(30),
             poison_attempts: None,
-            own_version: SmolStr::new_static("1.8.0"),
+            own_version: SmolStr::new_static(OWN_VERSION),
         }
     }
 }

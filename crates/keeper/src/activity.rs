@@ -20,7 +20,8 @@ pub(crate) fn vertices(
 ) -> BTreeMap<Name, VertexPicture> {
     let mut pictures = BTreeMap::new();
     for vertex in facts.shape.components.iter().rev().flatten() {
-        let (watermark, held_by) = watermarks.of(vertex);
+        let (watermark, held_by) =
+            if settings.watermark.enabled { watermarks.of(vertex) } else { (None, None) };
         let units: Vec<_> =
             facts.units_of(vertex).into_iter().map(|unit| (facts.units.get(&unit), unit)).collect();
         let source = matches!(facts.shape.vertices[vertex].feed, Feed::Source(_));

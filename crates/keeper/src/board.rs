@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use api::resolve::Watermark;
 use model::{Name, Time};
 use tokio::sync::watch;
 
@@ -32,6 +33,11 @@ impl Board {
     /// See [`Keeper::expect`].
     pub fn expect(&self, source: &Name, units: BTreeSet<u32>) {
         self.lock().expect(source, units);
+    }
+
+    /// See [`Keeper::set_watermark`].
+    pub fn set_watermark(&self, watermark: Watermark) {
+        self.lock().set_watermark(watermark);
     }
 
     /// Makes the next picture and shows it to everybody.

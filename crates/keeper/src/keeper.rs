@@ -28,8 +28,9 @@ pub struct Settings {
 
 /// The silence after which a unit is called silent.
 pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(5);
-/// The standstill after which work is called stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// The standstill after which work is called stuck: whoever looks shall hear of it within ten seconds, and reports and
+/// passes take their time.
+const STUCK_AFTER: Duration = Duration::from_secs(8);
 
 impl Settings {
     /// The settings of a pipeline, with the usual limits of patience.
@@ -182,6 +183,12 @@ impl Keeper {
         let vertex = self.facts.shape.vertices.get_mut(source).expect("the vertex is one of the graph");
         assert!(matches!(vertex.feed, Feed::Source(_)), "only the units of sources come and go");
         vertex.feed = Feed::Source(units);
+    }
+
+    /// From the next pass on event time is judged by these settings. What was published stays: a longer delay only keeps
+    /// time from going on until it has caught up, and where watermarks are switched off time stands still.
+    pub fn set_watermark(&mut self, watermark: api::resolve::Watermark) {
+        self.settings.watermark = watermark;
     }
 
     /// Takes in a report. Gives what it passed over; the rest counts from the next pass on.

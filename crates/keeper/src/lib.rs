@@ -21,5 +21,5 @@ pub use graph::{Feed, Graph, Vertex};
 pub use keeper::{Ignored, IgnoredBecause, Keeper, Settings};
 pub use owners::{Orders, Owners, OwnersSettings, Wanted, WorkerReport};
 pub use picture::{Hold, Picture, Reason, State, VertexPicture, Why};
-pub use plan::Revision;
+pub use plan::Fleet;
 pub use report::{Input, Report, SlotReport, SourceReport, UnitReport, WriterReport};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::{Epoch, Incarnation, Name, Time, Unit};
-use plan::{Book, Holding, Revision, Seen, assign};
+use plan::{Book, Fleet, Holding, Seen, assign};
 
 use crate::keeper::SILENT_AFTER;
 
@@ -35,7 +35,7 @@ pub enum Wanted {
         /// The units of the vertex; none for a vertex that shall do nothing.
         units: BTreeSet<Unit>,
         /// The workers that are ready, by the version that they run.
-        revisions: Vec<Revision<Incarnation>>,
+        revisions: Vec<Fleet<Incarnation>>,
     },
     /// Each unit belongs to one replica, in whatever life that is: shares of a source that the outside divides, and
     /// state that lies on the replica's volume.
@@ -107,6 +107,11 @@ impl Owners {
         Self { settings, floor, vertices: BTreeMap::new() }
     }
 
+    /// From the next turn on these are the bounds.
+    pub fn set(&mut self, settings: OwnersSettings) {
+        self.settings = settings;
+    }
+
     /// Takes in what a worker says.
     pub fn hear(&mut self, vertex: &Name, worker: Incarnation, report: WorkerReport, now: Time) {
         let ownership = self.vertex(vertex);
@@ -149,9 +154,17 @@ impl Owners {
         self.vertices.get(vertex).is_none_or(|ownership| !ownership.concerns(worker))
     }
 
-    /// Whether everything is where it is wanted.
+    /// Whom a unit is given to, or was taken from and is not released by.
+    pub fn holder(&self, vertex: &Name, unit: Unit) -> Option<Incarnation> {
+        let book = &self.vertices.get(vertex)?.book;
+        book.given().remove(&unit).or_else(|| book.taken().remove(&unit))
+    }
+
+    /// Whether everything is where it is wanted, and nothing is on its way.
     pub fn is_settled(&self, vertex: &Name) -> bool {
-        self.vertices.get(vertex).is_none_or(|ownership| ownership.book.given() == ownership.target)
+        self.vertices.get(vertex).is_none_or(|ownership| {
+            ownership.book.given() == ownership.target && ownership.book.taken().is_empty()
+        })
     }
 
     fn vertex(&mut self, vertex: &Name) -> &mut Ownership {

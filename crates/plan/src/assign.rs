@@ -1,4 +1,4 @@
-//! Who should own which unit: a pure function of the ready workers, the weights of their revisions and the owners so
+//! Who should own which unit: a pure function of the ready workers, the weights of their fleets and the owners so
 //! far. How units change hands is for [`Book`](crate::Book). Invariant: while anybody is ready every unit has exactly
 //! one owner, and no other division that is as even moves fewer units.
 
@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The workers of one version of a vertex.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revision<W> {
-    /// Its share of the units, relative to the weights of the other revisions.
+pub struct Fleet<W> {
+    /// Its share of the units, relative to the weights of the other fleets.
     pub weight: u32,
     /// Its workers that are ready to own units.
     pub workers: BTreeSet<W>,
@@ -16,10 +16,10 @@ pub struct Revision<W> {
 
 /// Divides `units` among the ready workers.
 ///
-/// * A revision owns its share of the units by weight, rounded down or up; shares of revisions without a ready worker
-///   go to the others. When only revisions of weight zero have ready workers they count as equals: somebody who is
+/// * A fleet owns its share of the units by weight, rounded down or up; shares of fleets without a ready worker
+///   go to the others. When only fleets of weight zero have ready workers they count as equals: somebody who is
 ///   ready is better than nobody. A set that must own nothing whatever happens is left out.
-/// * Within a revision no worker owns two units more than another.
+/// * Within a fleet no worker owns two units more than another.
 /// * Among all divisions with these properties it is one that leaves the most units with their owner, and when several
 ///   do, always the same one. Dividing what is divided already moves nothing.
 ///
@@ -28,25 +28,25 @@ pub struct Revision<W> {
 /// worker the result is empty.
 ///
 /// # Panics
-/// When a worker is in two revisions.
+/// When a worker is in two fleets.
 pub fn assign<U: Ord + Clone, W: Ord + Clone>(
     units: &BTreeSet<U>,
-    revisions: &[Revision<W>],
+    fleets: &[Fleet<W>],
     owners: &BTreeMap<U, W>,
 ) -> BTreeMap<U, W> {
     let mut held: BTreeMap<&W, u64> = BTreeMap::new();
-    for worker in revisions.iter().flat_map(|revision| &revision.workers) {
-        assert!(held.insert(worker, 0).is_none(), "a worker belongs to one revision");
+    for worker in fleets.iter().flat_map(|fleet| &fleet.workers) {
+        assert!(held.insert(worker, 0).is_none(), "a worker belongs to one fleet");
     }
     for unit in units {
         if let Some(count) = owners.get(unit).and_then(|owner| held.get_mut(owner)) {
             *count += 1;
         }
     }
-    let serving: Vec<Group<'_, W>> = revisions
+    let serving: Vec<Group<'_, W>> = fleets
         .iter()
-        .filter(|revision| !revision.workers.is_empty())
-        .map(|revision| Group::of(revision, &held))
+        .filter(|fleet| !fleet.workers.is_empty())
+        .map(|fleet| Group::of(fleet, &held))
         .collect();
     let mut room = BTreeMap::new();
     for (group, share) in serving.iter().zip(shares(units.len() as u64, &serving)) {
@@ -55,20 +55,20 @@ pub fn assign<U: Ord + Clone, W: Ord + Clone>(
     hand_out(units, owners, room)
 }
 
-/// A revision that serves, with what its workers hold so far, the most laden first.
+/// A fleet that serves, with what its workers hold so far, the most laden first.
 struct Group<'a, W> {
     weight: u128,
     workers: Vec<(&'a W, u64)>,
 }
 
 impl<'a, W: Ord> Group<'a, W> {
-    fn of(revision: &'a Revision<W>, held: &BTreeMap<&'a W, u64>) -> Self {
-        let mut workers: Vec<_> = revision.workers.iter().map(|worker| (worker, held[worker])).collect();
+    fn of(fleet: &'a Fleet<W>, held: &BTreeMap<&'a W, u64>) -> Self {
+        let mut workers: Vec<_> = fleet.workers.iter().map(|worker| (worker, held[worker])).collect();
         workers.sort_by_key(|(worker, held)| (Reverse(*held), *worker));
-        Self { weight: u128::from(revision.weight), workers }
+        Self { weight: u128::from(fleet.weight), workers }
     }
 
-    /// How many units each worker is to own when the revision owns `share`. Who holds most gets what is left over,
+    /// How many units each worker is to own when the fleet owns `share`. Who holds most gets what is left over,
     /// since only they can keep one unit more.
     fn divide(&self, share: u64) -> impl Iterator<Item = (&'a W, u64)> {
         let count = self.workers.len() as u64;
@@ -79,13 +79,13 @@ impl<'a, W: Ord> Group<'a, W> {
             .map(move |(place, (worker, _))| (*worker, base + u64::from((place as u64) < over)))
     }
 
-    /// How many units stay with their owner when the revision owns `share`.
+    /// How many units stay with their owner when the fleet owns `share`.
     fn kept(&self, share: u64) -> u64 {
         self.divide(share).zip(&self.workers).map(|((_, target), (_, held))| target.min(*held)).sum()
     }
 }
 
-/// How many units each revision owns: its exact share rounded down, and one more for as many as it takes to own all,
+/// How many units each fleet owns: its exact share rounded down, and one more for as many as it takes to own all,
 /// first where that keeps a unit in its place, then where the share was rounded down most.
 fn shares<W: Ord>(units: u64, groups: &[Group<'_, W>]) -> Vec<u64> {
     let total: u128 = groups.iter().map(|group| group.weight).sum();
@@ -104,7 +104,7 @@ fn shares<W: Ord>(units: u64, groups: &[Group<'_, W>]) -> Vec<u64> {
     }
     rounded.sort_unstable();
     let left = units - if groups.is_empty() { units } else { shares.iter().sum::<u64>() };
-    assert!(left <= rounded.len() as u64, "rounding down loses less than one unit for each revision");
+    assert!(left <= rounded.len() as u64, "rounding down loses less than one unit for each fleet");
     for (_, _, place) in rounded.into_iter().take(left as usize) {
         shares[place] += 1;
     }

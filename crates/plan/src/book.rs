@@ -81,7 +81,8 @@ impl<U: Ord + Clone, W: Ord + Clone> Book<U, W> {
     /// A unit in the wrong hands is taken from its owner first, and given to the next one once the owner has released
     /// it. It is given at once when the owner is dead or keeps it for too long: then the higher epoch is what stops
     /// the former owner. An owner that followed its orders and does not hold the unit was refused, and gets it again
-    /// under a higher epoch. Targets that are dead count as none.
+    /// under a higher epoch. Targets that are dead count as none, but that a unit of the dead which is meant for the dead
+    /// stays as it is: should the owner be alive after all, it may go on.
     #[must_use]
     pub fn turn(&self, target: &BTreeMap<U, W>, seen: &Seen<U, W>) -> Self {
         let mut next = self.clone();
@@ -92,8 +93,7 @@ impl<U: Ord + Clone, W: Ord + Clone> Book<U, W> {
         }
         let mut changed = false;
         for (unit, ownership) in &mut next.units {
-            let wanted = target.get(unit).filter(|worker| !seen.dead.contains(worker));
-            if let Some(hold) = step(unit, &ownership.hold, wanted, seen, next.number) {
+            if let Some(hold) = step(unit, &ownership.hold, target.get(unit), seen, next.number) {
                 if matches!(hold, Hold::Given { .. }) {
                     ownership.epoch = ownership.epoch.max(reported(unit, seen)) + 1;
                 }
@@ -140,10 +140,11 @@ impl<U: Ord + Clone, W: Ord + Clone> Book<U, W> {
 fn step<U: Ord, W: Ord + Clone>(
     unit: &U,
     hold: &Hold<W>,
-    wanted: Option<&W>,
+    target: Option<&W>,
     seen: &Seen<U, W>,
     number: u64,
 ) -> Option<Hold<W>> {
+    let wanted = target.filter(|worker| !seen.dead.contains(worker));
     let give = |to: &W| Hold::Given { to: to.clone(), since: number };
     // Whoever followed these orders and does not hold the unit will not claim it any more.
     let without = |worker: &W, orders: u64| {
@@ -153,7 +154,7 @@ fn step<U: Ord, W: Ord + Clone>(
     match hold {
         Hold::Free => wanted.map(give),
         // Nobody is there to go on instead: should the owner be alive after all, it may.
-        Hold::Given { to, since: _ } if seen.dead.contains(to) => wanted.map(give),
+        Hold::Given { to, since: _ } if seen.dead.contains(to) && target.is_some() => wanted.map(give),
         Hold::Given { to, since } if Some(to) == wanted => without(to, *since).then(|| give(to)),
         Hold::Given { to, since: _ } => Some(Hold::Taken { from: to.clone(), at: number }),
         Hold::Taken { from, at } => {

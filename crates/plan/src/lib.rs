@@ -6,6 +6,19 @@
 
 mod assign;
 mod book;
+pub mod decide;
+pub mod lifecycle;
+pub mod rollout;
+mod said;
+pub mod scale;
+pub mod seen;
+pub mod status;
+mod time;
+pub mod wanted;
+pub mod why;
 
-pub use assign::{Revision, assign};
+pub use assign::{Fleet, assign};
 pub use book::{Book, Holding, Orders, Seen};
+pub use decide::{Memory, Piece, Plan, decide};
+pub use said::{Event, Severity, Waiting};
+pub use time::Time;

@@ -5,5 +5,6 @@ pub mod namespace;
 pub mod process;
 pub mod program;
 pub mod secrets;
+pub mod site;
 pub mod snapshot;
 pub mod state;

@@ -114,6 +114,7 @@ fn setup(vertex: &str, input: Input, output: Out, buffer: Option<Arc<dyn Buffer>
         replica: 0,
         incarnation: Incarnation(1),
         input,
+        ordered: false,
         transform: None,
         map: None,
         output,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use model::door::source::{Answer, Receipt};
 use model::frame::Body;
-use model::{Message, Origin, Position};
+use model::{Message, Origin, Position, Time};
 
 /// Messages on their way in.
 pub(crate) struct Work {
@@ -83,6 +83,10 @@ pub(crate) struct Processed {
     pub(crate) steps: Steps,
     pub(crate) end: Position,
     pub(crate) taken: u32,
+    /// The largest event time that a source transformer gave, to what it dropped too.
+    pub(crate) latest: Option<Time>,
+    /// Results that user code dropped; counted once the rest is committed.
+    pub(crate) dropped: u64,
     /// What it took of memory on its way in.
     pub(crate) bytes: usize,
     pub(crate) started: Option<Instant>,
@@ -158,7 +162,20 @@ fn size_of(batch: &Processed) -> usize {
 
 /// Cuts a batch between messages.
 fn cut(batch: Processed, bytes_max: usize) -> (Vec<(Processed, usize)>, Vec<Oversized>) {
-    let Processed { outputs, of, back, answers, offsets, steps, end, taken, bytes: memory, started } = batch;
+    let Processed {
+        outputs,
+        of,
+        back,
+        answers,
+        offsets,
+        steps,
+        end,
+        taken,
+        latest,
+        dropped,
+        bytes: memory,
+        started,
+    } = batch;
     let mut outputs = of.into_iter().zip(outputs).peekable();
     let mut back = back.into_iter().peekable();
     let mut answers = answers.into_iter().zip(offsets).peekable();
@@ -198,7 +215,10 @@ fn cut(batch: Processed, bytes_max: usize) -> (Vec<(Processed, usize)>, Vec<Over
             part.offsets.push(offset);
         }
     }
-    parts.push((Processed { end, taken: taken - first, bytes: memory, steps, started, ..part }, part_bytes));
+    // All of it is committed only with the last part.
+    let taken = taken - first;
+    let last = Processed { end, taken, latest, dropped, bytes: memory, steps, started, ..part };
+    parts.push((last, part_bytes));
     (parts, oversized)
 }
 
@@ -213,6 +233,9 @@ pub(crate) struct Bundle {
     pub(crate) offsets: Vec<Origin>,
     pub(crate) end: Position,
     pub(crate) taken: u32,
+    pub(crate) latest: Option<Time>,
+    /// Results that user code dropped.
+    pub(crate) dropped: u64,
     pub(crate) bytes: usize,
     pub(crate) started: Vec<Instant>,
 }
@@ -229,6 +252,8 @@ impl Bundle {
             steps: _,
             end,
             taken,
+            latest,
+            dropped,
             bytes,
             started,
         } = batch;
@@ -244,6 +269,8 @@ impl Bundle {
         self.offsets.append(&mut offsets);
         self.end = end;
         self.taken += taken;
+        self.latest = self.latest.max(latest);
+        self.dropped += dropped;
         self.bytes += bytes;
         self.started.extend(started);
     }

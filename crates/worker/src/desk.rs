@@ -14,6 +14,7 @@ use model::door::sink::{Outcome, Replacement, Sink};
 use model::door::{Class, Error};
 use model::verdict::Nack;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::backoff::{Next, Patience, Strategy};
@@ -61,18 +62,32 @@ struct Request {
 
 /// Hands messages in.
 #[derive(Clone)]
-pub(crate) struct DeskHandle(mpsc::Sender<Request>);
+pub(crate) struct DeskHandle {
+    requests: mpsc::Sender<Request>,
+    cut: CancellationToken,
+}
+
+/// The error of what was given up because its worker was cut off. Nothing of it has happened as far as anybody knows,
+/// so that the next owner does it again.
+pub(crate) fn cut_off() -> Error {
+    Error::new(Class::Lost, "finish what is in hand: the worker was cut off")
+}
 
 impl DeskHandle {
-    /// Writes messages. Fails when the desk has closed, which it does only after an error that it has returned to the
-    /// worker.
+    /// Writes messages. Fails when the worker is cut off before the sink was asked, and when the desk has closed, which
+    /// it does only after an error that it has returned to the worker.
     pub(crate) async fn write(&self, to: Window, messages: Vec<Message>) -> Result<Written, Error> {
         if messages.is_empty() {
             return Ok(Written::default());
         }
-        let gone = || Error::new(Class::Fatal, "write to the sink: it has stopped");
+        let gone = || {
+            if self.cut.is_cancelled() {
+                return cut_off();
+            }
+            Error::new(Class::Fatal, "write to the sink: it has stopped")
+        };
         let (answer, answered) = oneshot::channel();
-        self.0.send(Request { to, messages, answer }).await.map_err(|_| gone())?;
+        self.requests.send(Request { to, messages, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())
     }
 }
@@ -87,6 +102,8 @@ pub(crate) struct Desk {
     watermark: Watermark,
     metrics: Arc<Metrics>,
     requests: mpsc::Receiver<Request>,
+    /// What has not begun shall not begin any more.
+    cut: CancellationToken,
 }
 
 /// What one write left to do, by place in the batch.
@@ -103,16 +120,18 @@ impl Desk {
     pub(crate) fn new(
         sinks: Sinks,
         batch_max: usize,
-        watermark: Watermark,
-        metrics: Arc<Metrics>,
+        (watermark, metrics): (Watermark, Arc<Metrics>),
+        cut: CancellationToken,
     ) -> (Self, DeskHandle, Bypass) {
         let Sinks { primary, fallback, on_success, again, bypass } = sinks;
         let (sender, requests) = mpsc::channel(WAITING_MAX);
-        let desk = Self { primary, fallback, on_success, again, batch_max, watermark, metrics, requests };
-        (desk, DeskHandle(sender), bypass)
+        let handle = DeskHandle { requests: sender, cut: cut.clone() };
+        let desk =
+            Self { primary, fallback, on_success, again, batch_max, watermark, metrics, requests, cut };
+        (desk, handle, bypass)
     }
 
-    /// Writes until every handle is gone, then closes the sinks.
+    /// Writes until every handle is gone, then closes the sinks. Once it is cut off it answers nobody any more.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         let mut held: Option<Request> = None;
         loop {
@@ -123,6 +142,9 @@ impl Desk {
                     None => break,
                 },
             };
+            if self.cut.is_cancelled() {
+                continue;
+            }
             let Request { to, mut messages, answer } = first;
             let mut parts = vec![(messages.len(), answer)];
             while messages.len() < self.batch_max {
@@ -134,10 +156,11 @@ impl Desk {
                 parts.push((next.messages.len(), next.answer));
                 messages.extend(next.messages);
             }
-            let mut back = match to {
+            let back = match to {
                 Window::Primary => self.write_primary(&messages).await?,
                 Window::Fallback | Window::OnSuccess => self.write_side(to, &messages).await?,
             };
+            let Some(mut back) = back else { continue };
             back.sort_by_key(|(at, _)| *at);
             hand_back(parts, messages, back);
         }
@@ -148,7 +171,8 @@ impl Desk {
         Ok(())
     }
 
-    async fn write_primary(&mut self, messages: &[Message]) -> Result<Vec<(u32, Nack)>, Error> {
+    /// What comes back of a batch; none when it was cut off before all of it was taken.
+    async fn write_primary(&mut self, messages: &[Message]) -> Result<Option<Vec<(u32, Nack)>>, Error> {
         let outcomes = self.write_once(Window::Primary, messages).await?;
         let mut left = sort(outcomes);
         let mut failed = std::mem::take(&mut left.failed);
@@ -158,7 +182,9 @@ impl Desk {
             match self.again.next(attempts, fastrand::f64()) {
                 Next::After(wait) => {
                     warn_sometimes(Window::Primary, attempts, failed.len(), left.complaint.take());
-                    tokio::time::sleep(wait).await;
+                    if !self.waits(wait).await {
+                        return Ok(None);
+                    }
                 }
                 Next::Fallback => {
                     left.fallback.append(&mut failed);
@@ -197,25 +223,34 @@ impl Desk {
     }
 
     /// Hands what the primary sink refers on to the other sinks; gives everything that comes back.
-    async fn write_sides(&mut self, messages: &[Message], left: Left) -> Result<Vec<(u32, Nack)>, Error> {
+    async fn write_sides(
+        &mut self,
+        messages: &[Message],
+        left: Left,
+    ) -> Result<Option<Vec<(u32, Nack)>>, Error> {
         let Left { mut fallback, on_success, mut back, failed: _, complaint: _ } = left;
         fallback.sort_unstable();
         let batch: Vec<_> = fallback.iter().map(|at| messages[*at as usize].clone()).collect();
-        let refused = self.write_side(Window::Fallback, &batch).await?;
+        let Some(refused) = self.write_side(Window::Fallback, &batch).await? else { return Ok(None) };
         back.extend(refused.into_iter().map(|(at, nack)| (fallback[at as usize], nack)));
         if self.on_success.is_some() {
             let (places, batch): (Vec<u32>, Vec<Message>) =
                 on_success.into_iter().map(|(at, word)| (at, replaced(&messages[at as usize], word))).unzip();
-            let refused = self.write_side(Window::OnSuccess, &batch).await?;
+            let Some(refused) = self.write_side(Window::OnSuccess, &batch).await? else { return Ok(None) };
             back.extend(refused.into_iter().map(|(at, nack)| (places[at as usize], nack)));
         }
-        Ok(back)
+        Ok(Some(back))
     }
 
     /// Writes to the fallback or on-success sink until everything is there; only a nack gets a message out of it.
-    async fn write_side(&mut self, to: Window, messages: &[Message]) -> Result<Vec<(u32, Nack)>, Error> {
+    /// None when it was cut off before that.
+    async fn write_side(
+        &mut self,
+        to: Window,
+        messages: &[Message],
+    ) -> Result<Option<Vec<(u32, Nack)>>, Error> {
         if messages.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
         let mut left = Left::default();
         let places: Vec<u32> = (0..messages.len() as u32).collect();
@@ -231,7 +266,9 @@ impl Desk {
             }
             self.metrics.write_error.inc_by(failed.len() as u64);
             warn_sometimes(to, attempts, failed.len(), left.complaint.take());
-            tokio::time::sleep(wait).await;
+            if !self.waits(wait).await {
+                return Ok(None);
+            }
             wait = (wait * 2).min(REPEAT_MAX);
             let count = Bytes::from(attempts.to_string());
             let batch: Vec<_> = failed.iter().map(|at| tried(&messages[*at as usize], &count)).collect();
@@ -244,7 +281,15 @@ impl Desk {
             Window::OnSuccess => &self.metrics.write_on_success,
         };
         counter.inc_by((messages.len() - left.back.len()) as u64);
-        Ok(left.back)
+        Ok(Some(left.back))
+    }
+
+    /// Waits before something is tried again; false when it shall not be.
+    async fn waits(&mut self, wait: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = self.cut.cancelled() => false,
+        }
     }
 
     /// One write that was answered; one of which nothing is known is repeated.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::resolve::{Compression, EdgeSettings, PipelineSettings, TagTest, VertexKind};
+use api::resolve::{Compression, EdgeSettings, PipelineSettings, TagTest, VertexKind, VertexSettings};
 use api::spec::{LogicOperator, OnFull};
 use model::door::buffer::WhenFull;
 use model::frame::Codec;
@@ -91,19 +91,27 @@ pub(crate) fn condition(tags: Option<&TagTest>) -> Condition {
     }
 }
 
-/// The edges that lead back to where a walk from the sources came from. Without them the graph has no cycle.
+/// The edges that lead back to where a walk from the sources came from. Without them the graph has no cycle. The walk
+/// goes by names, so that the order of lists in a manifest chooses nothing.
 fn back_edges(pipeline: &PipelineSettings) -> BTreeSet<(&str, &str)> {
-    let mut walk =
-        Walk { edges: &pipeline.edges, path: Vec::new(), seen: BTreeSet::new(), back: BTreeSet::new() };
-    let sources = pipeline.vertices.iter().filter(|vertex| vertex.kind == VertexKind::Source);
-    for vertex in sources.chain(&pipeline.vertices) {
-        walk.visit(&vertex.name);
+    let mut after: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for EdgeSettings { from, to, .. } in &pipeline.edges {
+        after.entry(from).or_default().insert(to);
+    }
+    let mut walk = Walk { after, path: Vec::new(), seen: BTreeSet::new(), back: BTreeSet::new() };
+    let sorted = |of: fn(&VertexSettings) -> bool| -> BTreeSet<&str> {
+        pipeline.vertices.iter().filter(|vertex| of(vertex)).map(|vertex| vertex.name.as_str()).collect()
+    };
+    let sources = sorted(|vertex| vertex.kind == VertexKind::Source);
+    for vertex in sources.into_iter().chain(sorted(|_| true)) {
+        walk.visit(vertex);
     }
     walk.back
 }
 
 struct Walk<'a> {
-    edges: &'a [EdgeSettings],
+    /// The vertices that each one writes to.
+    after: BTreeMap<&'a str, BTreeSet<&'a str>>,
     path: Vec<&'a str>,
     seen: BTreeSet<&'a str>,
     back: BTreeSet<(&'a str, &'a str)>,
@@ -115,11 +123,11 @@ impl<'a> Walk<'a> {
             return;
         }
         self.path.push(vertex);
-        for edge in self.edges.iter().filter(|edge| edge.from == vertex) {
-            if self.path.contains(&edge.to.as_str()) {
-                self.back.insert((&edge.from, &edge.to));
+        for to in self.after.get(vertex).cloned().unwrap_or_default() {
+            if self.path.contains(&to) {
+                self.back.insert((vertex, to));
             } else {
-                self.visit(&edge.to);
+                self.visit(to);
             }
         }
         self.path.pop();

@@ -1,10 +1,11 @@
 //! Where a unit reads: a source or a slot. What is read becomes batches that user code may see.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use model::door::buffer::{Reader, Stored};
-use model::door::source::{Batch, Source};
+use model::door::source::{Answers, Batch, Memory, Opened, Source};
 use model::door::{Class, Error};
 use model::{Message, Position, Slot};
 
@@ -31,11 +32,66 @@ pub(crate) enum Inlet {
     Ended,
 }
 
+/// Where a source is while no unit reads it: before its first unit, and between a release and the next claim.
+/// What it gave before was finished and answered by then, so that it can go on where it is.
+#[derive(Clone)]
+pub(crate) struct Rest(Arc<Mutex<Option<Resting>>>);
+
+/// A source that nobody reads.
+pub(crate) struct Resting {
+    pub(crate) opened: Opened,
+    /// Where it goes on; none before it was read for the first time.
+    pub(crate) at: Option<Position>,
+}
+
+impl Rest {
+    pub(crate) fn new(source: Option<Opened>) -> Self {
+        Self(Arc::new(Mutex::new(source.map(|opened| Resting { opened, at: None }))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Resting>> {
+        self.0.lock().expect("nothing panics while the source is taken or left")
+    }
+
+    pub(crate) fn leave(&self, resting: Resting) {
+        *self.lock() = Some(resting);
+    }
+
+    pub(crate) fn take(&self) -> Option<Resting> {
+        self.lock().take()
+    }
+
+    /// Takes a source back from a unit that was released; one that has ended is closed.
+    pub(crate) async fn take_up(
+        &self,
+        inlet: Inlet,
+        answers: Option<(Box<dyn Answers>, Memory)>,
+    ) -> Result<(), Error> {
+        let Some((mut answers, memory)) = answers else { return Ok(()) };
+        match inlet {
+            Inlet::Source { source, wait: _, at } => {
+                self.leave(Resting { opened: Opened { source, answers, memory }, at: Some(at) });
+                Ok(())
+            }
+            Inlet::Slot { .. } | Inlet::Ended => answers.close().await,
+        }
+    }
+
+    /// Closes the source for good, if it is here.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        let Some(Resting { opened, at: _ }) = self.take() else { return Ok(()) };
+        let Opened { source, mut answers, memory: _ } = opened;
+        // What waits to be read learns first that nobody will.
+        drop(source);
+        answers.close().await
+    }
+}
+
 /// What one read came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// So many messages with so many bytes of payload.
-    Some { messages: u64, bytes: u64 },
+    /// So many messages with so many bytes of payload; a source gives no frames.
+    Some { frames: u64, messages: u64, bytes: u64 },
     /// The input has ended.
     Ended,
 }
@@ -71,16 +127,16 @@ impl Inlet {
                     *at = end;
                     queued.push_back(Work { messages, receipts, steps, end, bytes: taken });
                 }
-                Ok(Read::Some { messages: count, bytes })
+                Ok(Read::Some { frames: 0, messages: count, bytes })
             }
             Self::Slot { reader, slot, from } => {
-                let (mut messages, mut bytes) = (0, 0);
+                let (mut frames, mut messages, mut bytes) = (0, 0, 0);
                 for stored in reader.read(READ_BYTES).await? {
                     let all = decode(&stored, *slot)?;
                     let done = if stored.sequence == from.sequence { from.index as usize } else { 0 };
                     let rest: Vec<_> = if done == 0 { all } else { all.into_iter().skip(done).collect() };
                     let counts = count(&rest);
-                    (messages, bytes) = (messages + counts.0, bytes + counts.1);
+                    (frames, messages, bytes) = (frames + 1, messages + counts.0, bytes + counts.1);
                     queue_frame(
                         rest,
                         Position { sequence: stored.sequence, index: done as u32 },
@@ -88,7 +144,7 @@ impl Inlet {
                         queued,
                     );
                 }
-                Ok(Read::Some { messages, bytes })
+                Ok(Read::Some { frames, messages, bytes })
             }
         }
     }

@@ -1,7 +1,9 @@
 //! Counters under the reference's names. The families are registered once per process; every replica resolves its own
 //! handles once, so that counting is one atomic addition.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +11,8 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::signals::{Latencies, Signals, Tally};
 
 /// What a replica is, for its labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -246,34 +250,38 @@ impl Families {
         let mut critical = common.clone();
         critical.push(("reason", "map_runtime_error".to_owned()));
         let counter = |family: &Counters, labels: &Labels| family.get_or_create(labels).clone();
+        let tally = |family: &Counters, labels: &Labels| Tally::of(counter(family, labels));
         Arc::new(Metrics {
-            read: counter(&set.read, &read),
+            read: tally(&set.read, &read),
             read_all: set.read_all.as_ref().map(|family| counter(family, &read)),
             read_bytes: counter(&set.read_bytes, &read),
-            write: counter(&set.write, &labels),
-            write_fallback: counter(&set.write_fallback, &labels),
-            write_on_success: counter(&set.write_on_success, &labels),
+            write: tally(&set.write, &labels),
+            write_fallback: tally(&set.write_fallback, &labels),
+            write_on_success: tally(&set.write_on_success, &labels),
             ack: counter(&set.ack, &labels),
-            nack: counter(&set.nack, &labels),
-            udf_error: counter(&set.udf_error, &common),
-            udf_drop: counter(&set.udf_drop, &common),
+            nack: tally(&set.nack, &labels),
+            udf_error: tally(&set.udf_error, &common),
+            udf_drop: tally(&set.udf_drop, &common),
             critical: counter(&set.critical, &critical),
-            write_error: counter(&set.write_error, &labels),
+            write_error: tally(&set.write_error, &labels),
             dropped: Drops {
-                full: counter(&set.drop, &reasons("buffer-full")),
-                unmatched: counter(&set.drop, &reasons("forwarding-rules-not-met")),
-                repeated: counter(&set.drop, &reasons("duplicate-id")),
-                exhausted: counter(&set.drop, &reasons("deliveries-exhausted")),
-                udf_retries: counter(&set.drop, &reasons("retries-exhausted")),
-                sink_retries: counter(&set.drop, &reasons("Retries exhausted in the Sink")),
-                oversized: counter(&set.drop, &reasons("message-too-large")),
-                bypassed: counter(&set.drop, &reasons("no-bypass-rule-met")),
+                full: tally(&set.drop, &reasons("buffer-full")),
+                unmatched: tally(&set.drop, &reasons("forwarding-rules-not-met")),
+                repeated: tally(&set.drop, &reasons("duplicate-id")),
+                exhausted: tally(&set.drop, &reasons("deliveries-exhausted")),
+                udf_retries: tally(&set.drop, &reasons("retries-exhausted")),
+                sink_retries: tally(&set.drop, &reasons("Retries exhausted in the Sink")),
+                oversized: tally(&set.drop, &reasons("message-too-large")),
+                bypassed: tally(&set.drop, &reasons("no-bypass-rule-met")),
             },
             udf_time: set.udf_time.get_or_create(&common).clone(),
             write_time: set.write_time.get_or_create(&labels).clone(),
             total_time: set.total_time.get_or_create(&labels).clone(),
             pending: set.pending.get_or_create(&labels).clone(),
             batch: set.batch.get_or_create(&labels).clone(),
+            frames_read: Arc::default(),
+            done: Arc::default(),
+            latencies: Arc::default(),
         })
     }
 }
@@ -282,28 +290,28 @@ impl Families {
 #[derive(Clone)]
 pub struct Metrics {
     /// Read.
-    pub read: Counter,
+    pub read: Tally,
     read_all: Option<Counter>,
     /// Payload bytes read.
     pub read_bytes: Counter,
     /// Written to the next vertices or the primary sink.
-    pub write: Counter,
+    pub write: Tally,
     /// Written to the fallback sink.
-    pub write_fallback: Counter,
+    pub write_fallback: Tally,
     /// Written to the on-success sink.
-    pub write_on_success: Counter,
+    pub write_on_success: Tally,
     /// Done, as their source was told.
     pub ack: Counter,
     /// Sent back.
-    pub nack: Counter,
+    pub nack: Tally,
     /// Failed calls of user code.
-    pub udf_error: Counter,
+    pub udf_error: Tally,
     /// Dropped by user code.
-    pub udf_drop: Counter,
+    pub udf_drop: Tally,
     /// Errors that a person should look at.
     pub critical: Counter,
     /// Failed writes.
-    pub write_error: Counter,
+    pub write_error: Tally,
     /// Dropped by us, by reason.
     pub dropped: Drops,
     /// Microseconds in user code per batch.
@@ -316,38 +324,121 @@ pub struct Metrics {
     pub pending: Gauge,
     /// Size of the last batch read.
     pub batch: Gauge,
+    frames_read: Arc<AtomicU64>,
+    /// Messages whose commit is stored; raised with what that commit wrote, so that whoever looks sees both or neither.
+    done: Arc<Mutex<u64>>,
+    latencies: Arc<Latencies>,
 }
 
 /// Why messages were dropped.
 #[derive(Clone)]
 pub struct Drops {
     /// The next vertex had no room and the edge says `discardLatest`.
-    pub full: Counter,
+    pub full: Tally,
     /// No edge took it.
-    pub unmatched: Counter,
+    pub unmatched: Tally,
     /// It had been committed before.
-    pub repeated: Counter,
+    pub repeated: Tally,
     /// It was sent back as often as allowed.
-    pub exhausted: Counter,
+    pub exhausted: Tally,
     /// User code failed on it as often as its retry strategy allows.
-    pub udf_retries: Counter,
+    pub udf_retries: Tally,
     /// The sink did not take it as often as its retry strategy allows.
-    pub sink_retries: Counter,
+    pub sink_retries: Tally,
     /// It fits no frame.
-    pub oversized: Counter,
+    pub oversized: Tally,
     /// It reached a sink that only takes what a bypass sends.
-    pub bypassed: Counter,
+    pub bypassed: Tally,
+}
+
+impl Drops {
+    fn afresh(&self) -> Self {
+        let Self { full, unmatched, repeated, exhausted, udf_retries, sink_retries, oversized, bypassed } =
+            self;
+        Self {
+            full: full.afresh(),
+            unmatched: unmatched.afresh(),
+            repeated: repeated.afresh(),
+            exhausted: exhausted.afresh(),
+            udf_retries: udf_retries.afresh(),
+            sink_retries: sink_retries.afresh(),
+            oversized: oversized.afresh(),
+            bypassed: bypassed.afresh(),
+        }
+    }
+
+    fn own(&self) -> u64 {
+        let Self { full, unmatched, repeated, exhausted, udf_retries, sink_retries, oversized, bypassed } =
+            self;
+        let all = [full, unmatched, repeated, exhausted, udf_retries, sink_retries, oversized, bypassed];
+        all.into_iter().map(Tally::own).sum()
+    }
 }
 
 impl Metrics {
-    /// Counts a batch that was read.
-    pub(crate) fn count_read(&self, messages: u64, bytes: u64) {
+    /// The same handles for one worker, whose signals begin with nothing.
+    pub(crate) fn of_worker(&self) -> Self {
+        Self {
+            read: self.read.afresh(),
+            write: self.write.afresh(),
+            write_fallback: self.write_fallback.afresh(),
+            write_on_success: self.write_on_success.afresh(),
+            nack: self.nack.afresh(),
+            udf_error: self.udf_error.afresh(),
+            udf_drop: self.udf_drop.afresh(),
+            write_error: self.write_error.afresh(),
+            dropped: self.dropped.afresh(),
+            frames_read: Arc::default(),
+            done: Arc::default(),
+            latencies: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// What was counted by one worker.
+    pub(crate) fn signals(&self) -> Signals {
+        let done = self.done();
+        Signals {
+            frames_read: self.frames_read.load(Ordering::Relaxed),
+            read: self.read.own(),
+            done: *done,
+            written: self.write.own() + self.write_fallback.own(),
+            user_code_errors: self.udf_error.own(),
+            write_errors: self.write_error.own(),
+            user_code_drops: self.udf_drop.own(),
+            nacks: self.nack.own(),
+            platform_drops: self.dropped.own(),
+            latency: self.latencies.snapshot(),
+        }
+    }
+
+    /// Counts what one read gave: frames, messages in them, and bytes of payload.
+    pub(crate) fn count_read(&self, frames: u64, messages: u64, bytes: u64) {
+        self.frames_read.fetch_add(frames, Ordering::Relaxed);
         self.read.inc_by(messages);
         if let Some(all) = &self.read_all {
             all.inc_by(messages);
         }
         self.read_bytes.inc_by(bytes);
         self.batch.set(messages as i64);
+    }
+
+    /// So many messages are done. What their commit wrote is counted by `others`, in the same instant for whoever asks
+    /// for signals.
+    pub(crate) fn count_done(&self, messages: u64, others: impl FnOnce()) {
+        let mut done = self.done();
+        others();
+        *done += messages;
+    }
+
+    fn done(&self) -> MutexGuard<'_, u64> {
+        self.done.lock().expect("nothing panics while it is counted")
+    }
+
+    /// Notes how long a batch took from being read to being done.
+    pub(crate) fn took(&self, latency: Duration) {
+        self.total_time.observe(latency.as_secs_f64() * 1e6);
+        self.latencies.observe(latency);
     }
 }
 

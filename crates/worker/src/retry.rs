@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -67,6 +66,8 @@ enum Event {
     Settled(Load),
     Tried(u64, Processed),
     Finish,
+    /// What is not done is given up.
+    Cut,
     Due,
     Read(Vec<Stored>),
 }
@@ -85,6 +86,8 @@ struct Hand {
     /// The last one that was moved up.
     moved: Option<u64>,
     bytes_max: usize,
+    /// The worker is cut off.
+    cut: CancellationToken,
 }
 
 impl Hand {
@@ -152,6 +155,13 @@ impl Hand {
         }
     }
 
+    /// When the next message is due, while nothing is and nothing else goes on.
+    fn rests_until(&self, settling: &Settling) -> Option<Time> {
+        let rests = self.trying.is_empty() && self.ready.is_empty() && matches!(settling, Settling::Idle(_));
+        let (due, _) = self.due.first().filter(|_| rests)?;
+        (*due > now()).then_some(*due)
+    }
+
     fn may_read(&self) -> bool {
         let held = self.waiting.len() < WAITING_MAX && self.waiting_bytes < WAITING_BYTES_MAX;
         // While nothing is open the floor can only rise over what is read.
@@ -177,7 +187,7 @@ impl Hand {
         let reads = finish.is_some() && self.may_read();
         let next_due = self.due.first().map(|(due, _)| *due);
         let waits = next_due.is_some() && self.may_try() && finish.is_some();
-        let Self { reader, trying, .. } = self;
+        let Self { reader, trying, cut, .. } = self;
         let finishes = async {
             match finish {
                 Some(finish) => finish.cancelled().await,
@@ -187,9 +197,10 @@ impl Hand {
         tokio::select! {
             biased;
             taken = settling.settled() => Ok(Event::Settled(taken?)),
-            Some((sequence, processed)) = trying.next(), if !trying.is_empty() => {
-                Ok(Event::Tried(sequence, processed?))
-            }
+            Some((sequence, processed)) = trying.next(), if !trying.is_empty() => match processed {
+                Err(error) if error.class() == Class::Lost && cut.is_cancelled() => Ok(Event::Cut),
+                processed => Ok(Event::Tried(sequence, processed?)),
+            },
             () = finishes => Ok(Event::Finish),
             () = wait_until(next_due), if waits => Ok(Event::Due),
             frames = read(reader.as_mut()), if reads => Ok(Event::Read(frames?)),
@@ -229,6 +240,7 @@ impl RetryLoop {
             done: Vec::new(),
             moved: None,
             bytes_max,
+            cut: stage.cut.clone(),
         };
         let mut settling = Settling::Idle(tail);
         let mut finishing = false;
@@ -244,11 +256,13 @@ impl RetryLoop {
                     Settling::Busy { future: Box::pin(tail.settle(bundle, hand.floor.set())), taken }
                 }
                 Settling::Idle(tail) if finishing && hand.trying.is_empty() => {
-                    tail.release().await?;
+                    let answers = tail.release().await?;
+                    assert!(answers.is_none(), "a slot has no source");
                     return Ok(End::Released);
                 }
                 other => other,
             };
+            gauge.rests(hand.rests_until(&settling));
             match hand.next(&mut settling, (!finishing).then_some(&finish)).await? {
                 Event::Settled(taken) => gauge.progress(taken.messages, hand.floor.position()),
                 Event::Tried(sequence, processed) => {
@@ -258,14 +272,18 @@ impl RetryLoop {
                 Event::Finish => {
                     finishing = true;
                     let left: usize = hand.waiting.values().map(|waiting| waiting.messages.len()).sum();
-                    gauge.in_hand.fetch_sub(left as u64, Ordering::Relaxed);
+                    gauge.forgot(left as u64);
+                }
+                Event::Cut => {
+                    finishing = true;
+                    hand.trying.clear();
                 }
                 Event::Due => {}
                 Event::Read(frames) => {
                     for stored in frames {
                         let messages = hand.add(&stored)?;
-                        gauge.in_hand.fetch_add(messages, Ordering::Relaxed);
-                        metrics.count_read(messages, 0);
+                        gauge.read(messages);
+                        metrics.count_read(1, messages, 0);
                     }
                 }
             }

@@ -25,6 +25,8 @@ pub struct Setup {
     pub incarnation: Incarnation,
     /// Where messages come from.
     pub input: Input,
+    /// The order within each partition is kept: what is tried again holds up what is behind it.
+    pub ordered: bool,
     /// The source transformer.
     pub transform: Option<Call>,
     /// The map.
@@ -37,7 +39,8 @@ pub struct Setup {
     pub limits: Limits,
     /// What happens to messages that user code sends back.
     pub redelivery: Redeliveries,
-    /// The vertex's watermark as the keeper last published it.
+    /// The vertex's watermark as the keeper last published it. It goes into frames as their stamp, and to user code and
+    /// sinks with every batch.
     pub watermark: Watermark,
     /// Counters, resolved for this replica.
     pub metrics: Arc<Metrics>,
@@ -143,7 +146,10 @@ pub enum Exhausted {
     Fallback,
 }
 
-/// A watermark that one side publishes and many read. It may be stale, never too late.
+/// The watermark of a vertex, which one side publishes and many read: of everything that lies in its input or is still
+/// to come into it, nothing has an earlier event time, unless it is late. So it is the watermark of the vertex's input,
+/// and as long as nothing but messages makes output it holds for what the vertex will still write too. It may be stale,
+/// never too late.
 #[derive(Clone, Debug)]
 pub struct Watermark(Arc<AtomicI64>);
 

@@ -10,10 +10,11 @@ use model::door::source::Answer;
 use model::verdict::Nack;
 use model::{Message, Redelivery, Time};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::batch::{Processed, Work};
-use crate::desk::{DeskHandle, Window};
+use crate::desk::{DeskHandle, Window, cut_off};
 use crate::metrics::Metrics;
 use crate::setup::{Bypass, Call, Exhausted, Redeliveries, Watermark};
 
@@ -44,6 +45,8 @@ pub(crate) struct Stage {
     /// Bounds what is in user code over all units of the worker.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) in_flight_max: usize,
+    /// Nothing more is asked of user code and sinks, and what they have not answered is given up.
+    pub(crate) cut: CancellationToken,
 }
 
 /// Why a message does not go on.
@@ -88,8 +91,17 @@ impl Stage {
 
     /// One pass, with room in user code.
     async fn admitted(&self, messages: Vec<Message>) -> Result<Passed, Error> {
-        let _permit = self.admit(messages.len()).await;
+        let _permit = self.unless_cut(async { Ok(self.admit(messages.len()).await) }).await?;
         self.pass(messages).await
+    }
+
+    /// What a wait comes to, unless the worker is cut off before.
+    async fn unless_cut<T>(&self, wait: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            result = wait => result,
+            () = self.cut.cancelled() => Err(cut_off()),
+        }
     }
 
     async fn admit(&self, messages: usize) -> Option<SemaphorePermit<'_>> {
@@ -102,8 +114,9 @@ impl Stage {
 
     /// Decides about what was sent back.
     async fn conclude(&self, passed: Passed, processed: &mut Processed) -> Result<(), Error> {
-        let Passed { outputs, of, mut returned, originals } = passed;
-        (processed.outputs, processed.of) = (outputs, of);
+        let Passed { outputs, of, mut returned, originals, latest, dropped } = passed;
+        (processed.outputs, processed.of, processed.latest) = (outputs, of, latest);
+        processed.dropped = dropped;
         if returned.is_empty() {
             return Ok(());
         }
@@ -149,9 +162,16 @@ impl Stage {
         while !again.is_empty() {
             let due =
                 again.iter().filter_map(|(_, message)| message.redelivery.as_ref()).map(|r| r.not_before);
-            wait_until(due.max()).await;
+            let wait = async {
+                wait_until(due.max()).await;
+                Ok(())
+            };
+            self.unless_cut(wait).await?;
             let (places, messages): (Vec<_>, Vec<_>) = again.into_iter().unzip();
-            let Passed { outputs, of, returned, originals } = self.admitted(messages).await?;
+            let Passed { outputs, of, returned, originals, latest, dropped } =
+                self.admitted(messages).await?;
+            processed.latest = processed.latest.max(latest);
+            processed.dropped += dropped;
             all.extend(of.into_iter().map(|own| places[own as usize]).zip(outputs));
             let own = self.send_back(returned, &originals).await?;
             again = own.into_iter().map(|(own, message)| (places[own as usize], message)).collect();

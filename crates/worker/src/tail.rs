@@ -13,6 +13,7 @@ use model::door::{Class, Error};
 use model::frame::Body;
 use model::{Message, Name, Origin, Place, Position, Progress, Slot, Unit, UnitId};
 use smol_str::SmolStr;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::backoff::Patience;
@@ -20,6 +21,7 @@ use crate::batch::{Bundle, Oversized};
 use crate::metrics::Metrics;
 use crate::route::{Spread, route};
 use crate::setup::{Edge, Watermark};
+use crate::unit::Gauge;
 
 /// The reference's pause between attempts to acknowledge.
 const ANSWER_AGAIN: Duration = Duration::from_millis(100);
@@ -39,6 +41,7 @@ pub(crate) struct Tail {
     pub(crate) bounds: Bounds,
     pub(crate) watermark: Watermark,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gauge: Arc<Gauge>,
     /// The position of the last commit, or of the claim.
     pub(crate) committed: Position,
 }
@@ -68,13 +71,17 @@ impl Tail {
             ids,
             stamp: self.watermark.get(),
         };
-        self.commit(commit).await?;
+        let written = commit.outputs.iter().map(|output| output.body.latest).max();
+        self.commit(commit, u64::from(bundle.taken), bundle.dropped).await?;
+        if matches!(self.unit.unit, Unit::Source(_)) {
+            self.gauge.stored(written.max(bundle.latest));
+        }
         if bundle.answers.is_empty() {
             self.metrics.ack.inc_by(u64::from(bundle.taken) - sent_back);
         }
         self.answer(&bundle.answers).await?;
         for started in &bundle.started {
-            self.metrics.total_time.observe(started.elapsed().as_secs_f64() * 1e6);
+            self.metrics.took(started.elapsed());
         }
         Ok(())
     }
@@ -154,10 +161,12 @@ impl Tail {
         outputs
     }
 
-    /// Makes the commit, as often as it takes.
-    async fn commit(&mut self, commit: Commit) -> Result<(), Error> {
+    /// Makes the commit of so many messages, as often as it takes, and counts what came of it; `dropped` is how many
+    /// results user code dropped.
+    async fn commit(&mut self, commit: Commit, taken: u64, dropped: u64) -> Result<(), Error> {
         let Some(committer) = &mut self.committer else {
             assert!(commit.outputs.is_empty(), "a vertex without a buffer has no next vertex");
+            self.metrics.count_done(taken, || self.metrics.udf_drop.inc_by(dropped));
             return Ok(());
         };
         assert!(commit.progress.position >= self.committed, "progress never goes back");
@@ -167,6 +176,7 @@ impl Tail {
             && commit.ids.is_empty()
             && commit.progress.position == self.committed
         {
+            self.metrics.count_done(taken, || self.metrics.udf_drop.inc_by(dropped));
             return Ok(());
         }
         let started = Instant::now();
@@ -184,10 +194,13 @@ impl Tail {
         self.committed = progress.position;
         let onward =
             outputs.iter().zip(&committed.stored).filter(|(output, _)| output.to.slot != Slot::RETRY);
-        for (output, stored) in onward {
-            let counter = if stored.is_some() { &self.metrics.write } else { &self.metrics.dropped.full };
-            counter.inc_by(u64::from(output.body.count));
-        }
+        self.metrics.count_done(taken, || {
+            self.metrics.udf_drop.inc_by(dropped);
+            for (output, stored) in onward {
+                let counter = if stored.is_some() { &self.metrics.write } else { &self.metrics.dropped.full };
+                counter.inc_by(u64::from(output.body.count));
+            }
+        });
         if !outputs.is_empty() {
             self.metrics.write_time.observe(started.elapsed().as_secs_f64() * 1e6);
         }
@@ -214,16 +227,24 @@ impl Tail {
         Ok(())
     }
 
-    /// Asks the source how much waits outside and shows it.
-    pub(crate) async fn look(mut self: Box<Self>) -> (Box<Self>, Result<(), Error>) {
+    /// Asks the source how much waits outside and shows it; no longer than until the unit is told to finish.
+    pub(crate) async fn look(
+        mut self: Box<Self>,
+        finish: CancellationToken,
+    ) -> (Box<Self>, Result<(), Error>) {
         if let Some(answers) = &mut self.answers {
-            let asked = tokio::time::timeout(LOOK_MAX, answers.pending()).await;
-            let pending = match asked {
-                Ok(Ok(Some(pending))) => i64::try_from(pending).unwrap_or(i64::MAX),
-                // It cannot tell, or not in time; the next look may find out.
-                Ok(Ok(None) | Err(_)) | Err(_) => UNKNOWN_PENDING,
+            let asked = tokio::select! {
+                asked = tokio::time::timeout(LOOK_MAX, answers.pending()) => asked,
+                () = finish.cancelled() => return (self, Ok(())),
             };
-            self.metrics.pending.set(pending);
+            let pending = match asked {
+                Ok(Ok(pending)) => pending,
+                // Not in time; the next look may find out.
+                Ok(Err(_)) | Err(_) => None,
+            };
+            let shown = pending.map_or(UNKNOWN_PENDING, |pending| i64::try_from(pending).unwrap_or(i64::MAX));
+            self.metrics.pending.set(shown);
+            self.gauge.outside(pending);
         }
         (self, Ok(()))
     }
@@ -237,24 +258,21 @@ impl Tail {
         }
     }
 
-    /// Gives the unit up after the last commit.
-    pub(crate) async fn release(self: Box<Self>) -> Result<(), Error> {
+    /// Gives the unit up after the last commit. The answering half of a source comes back.
+    pub(crate) async fn release(self: Box<Self>) -> Result<Option<Box<dyn Answers>>, Error> {
         let Self { committer, answers, .. } = *self;
         let released = match committer {
             Some(committer) => committer.release().await,
             None => Ok(()),
         };
-        if let Some(mut answers) = answers {
-            answers.close().await?;
-        }
         match released {
             // The next owner takes the unit without it.
             Err(error) if error.class() == Class::Retry => {
                 warn!(error = error.chain(), "unit could not be released; its next owner takes it");
-                Ok(())
             }
-            other => other,
+            other => other?,
         }
+        Ok(answers)
     }
 }
 

@@ -8,21 +8,23 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use model::door::{Class, Error};
-use model::{Epoch, Position};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Bundle, Processed, Ready, Work};
 use crate::budget::Share;
-use crate::inlet::{Inlet, Read, memory};
+use crate::inlet::{Inlet, Read, Rest, memory};
 use crate::metrics::Metrics;
 use crate::stage::Stage;
 use crate::tail::Tail;
+
+mod gauge;
+
+pub(crate) use gauge::Gauge;
 
 /// Batches of one unit that are in the stage at once.
 const BATCHES_IN_HAND: usize = 4;
@@ -31,49 +33,6 @@ const READY_BATCHES_MAX: usize = 64;
 
 /// How often a source is asked how much waits outside; the reference's interval.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// What a unit shows of itself while it runs.
-#[derive(Debug)]
-pub(crate) struct Gauge {
-    pub(crate) epoch: Epoch,
-    /// Messages read and not yet committed.
-    pub(crate) in_hand: AtomicU64,
-    /// The sequence of the last committed position.
-    pub(crate) sequence: AtomicU64,
-    /// Messages committed in this ownership.
-    pub(crate) done: AtomicU64,
-    /// The last read of the source found nothing.
-    pub(crate) empty: AtomicBool,
-    /// Milliseconds from the gauge's beginning to the last commit.
-    progress_ms: AtomicU64,
-    begun: Instant,
-}
-
-impl Gauge {
-    pub(crate) fn new(epoch: Epoch, position: Position) -> Self {
-        Self {
-            epoch,
-            in_hand: AtomicU64::new(0),
-            sequence: AtomicU64::new(position.sequence),
-            done: AtomicU64::new(0),
-            empty: AtomicBool::new(false),
-            progress_ms: AtomicU64::new(0),
-            begun: Instant::now(),
-        }
-    }
-
-    pub(crate) fn progress(&self, taken: u64, position: Position) {
-        self.in_hand.fetch_sub(taken, Ordering::Relaxed);
-        self.done.fetch_add(taken, Ordering::Relaxed);
-        self.sequence.store(position.sequence, Ordering::Relaxed);
-        self.progress_ms.store(self.begun.elapsed().as_millis() as u64, Ordering::Relaxed);
-    }
-
-    pub(crate) fn since_progress(&self) -> Duration {
-        let last = Duration::from_millis(self.progress_ms.load(Ordering::Relaxed));
-        self.begun.elapsed().saturating_sub(last)
-    }
-}
 
 /// How a unit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +54,8 @@ pub(crate) struct UnitLoop {
     pub(crate) gauge: Arc<Gauge>,
     pub(crate) finish: CancellationToken,
     pub(crate) share: Share,
+    /// Where a source is left that may be read again.
+    pub(crate) rest: Rest,
 }
 
 type Processing = Pin<Box<dyn Future<Output = Result<Processed, Error>> + Send>>;
@@ -122,11 +83,12 @@ pub(crate) enum Settling {
 
 impl Settling {
     /// Asks the source how much waits outside, unless a commit is under way.
-    fn look(self) -> Self {
+    fn look(self, finish: &CancellationToken) -> Self {
         match self {
-            Self::Idle(tail) => {
-                Self::Busy { future: Box::pin(tail.look()), taken: Load { messages: 0, bytes: 0 } }
-            }
+            Self::Idle(tail) => Self::Busy {
+                future: Box::pin(tail.look(finish.clone())),
+                taken: Load { messages: 0, bytes: 0 },
+            },
             busy @ Self::Busy { .. } => busy,
         }
     }
@@ -146,6 +108,8 @@ enum Event {
     Settled(Load),
     Processed(Processed),
     Finish,
+    /// What is not done is given up.
+    Cut,
     /// It is time to ask the source how much waits outside.
     Look,
     Read(Read),
@@ -162,9 +126,41 @@ struct Hand {
     share: Share,
     /// When the source is asked how much waits outside.
     look: Option<tokio::time::Instant>,
+    /// The worker is cut off.
+    cut: CancellationToken,
 }
 
 impl Hand {
+    /// Nothing is in hand.
+    fn empty(
+        inlet: Inlet,
+        (batch_messages, bundle_bytes_max): (usize, usize),
+        share: Share,
+        cut: CancellationToken,
+    ) -> Self {
+        let look = matches!(inlet, Inlet::Source { .. }).then(tokio::time::Instant::now);
+        Self {
+            inlet,
+            queued: VecDeque::new(),
+            processing: FuturesOrdered::new(),
+            ready: Ready::default(),
+            bundle_bytes_max,
+            batch_messages,
+            share,
+            look,
+            cut,
+        }
+    }
+
+    /// Gives to the stage what it may have.
+    fn begin(&mut self, stage: &Arc<Stage>) {
+        while self.processing.len() < BATCHES_IN_HAND
+            && let Some(work) = self.queued.pop_front()
+        {
+            self.processing.push_back(Box::pin(stage.clone().process(work)));
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.queued.is_empty() && self.processing.is_empty() && self.ready.is_empty()
     }
@@ -184,7 +180,7 @@ impl Hand {
     ) -> Result<Event, Error> {
         let reads = finish.is_some() && self.has_room();
         let look = self.look.filter(|_| finish.is_some() && matches!(settling, Settling::Idle(_)));
-        let Self { inlet, queued, processing, batch_messages, .. } = self;
+        let Self { inlet, queued, processing, batch_messages, cut, .. } = self;
         let finishes = async {
             match finish {
                 Some(finish) => finish.cancelled().await,
@@ -194,13 +190,22 @@ impl Hand {
         tokio::select! {
             biased;
             taken = settling.settled() => Ok(Event::Settled(taken?)),
-            Some(processed) = processing.next(), if !processing.is_empty() => Ok(Event::Processed(processed?)),
+            Some(processed) = processing.next(), if !processing.is_empty() => match processed {
+                Err(error) if error.class() == Class::Lost && cut.is_cancelled() => Ok(Event::Cut),
+                processed => Ok(Event::Processed(processed?)),
+            },
             () = finishes => Ok(Event::Finish),
             () = tokio::time::sleep_until(look.unwrap_or_else(tokio::time::Instant::now)), if look.is_some() => {
                 Ok(Event::Look)
             }
             read = inlet.read(*batch_messages, queued), if reads => Ok(Event::Read(read?)),
         }
+    }
+
+    /// Gives up everything that is not done; what is done and not committed stays.
+    fn give_up(&mut self) {
+        self.queued.clear();
+        self.processing = FuturesOrdered::new();
     }
 
     /// Forgets what is not begun and not committed: the next owner reads it. Gives the number of messages.
@@ -230,28 +235,14 @@ impl UnitLoop {
     }
 
     async fn run_to_end(self) -> Result<End, Error> {
-        let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish, share } = self;
+        let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish, share, rest } = self;
         let bundle_bytes_max = tail.bundle_bytes_max();
         let mut position = tail.committed;
-        let look = matches!(inlet, Inlet::Source { .. }).then(tokio::time::Instant::now);
-        let mut hand = Hand {
-            inlet,
-            queued: VecDeque::new(),
-            processing: FuturesOrdered::new(),
-            ready: Ready::default(),
-            bundle_bytes_max,
-            batch_messages,
-            share,
-            look,
-        };
+        let mut hand = Hand::empty(inlet, (batch_messages, bundle_bytes_max), share, stage.cut.clone());
         let mut settling = Settling::Idle(tail);
         let mut end = None;
         loop {
-            while hand.processing.len() < BATCHES_IN_HAND
-                && let Some(work) = hand.queued.pop_front()
-            {
-                hand.processing.push_back(Box::pin(stage.clone().process(work)));
-            }
+            hand.begin(&stage);
             settling = match settling {
                 Settling::Idle(tail) if !hand.ready.is_empty() => {
                     let bundle = hand.ready.collect(bundle_bytes_max);
@@ -260,7 +251,9 @@ impl UnitLoop {
                     Settling::Busy { future: Box::pin(tail.settle(bundle, Vec::new())), taken }
                 }
                 Settling::Idle(tail) if hand.is_empty() && end.is_some() => {
-                    tail.release().await?;
+                    let memory = tail.memory;
+                    let answers = tail.release().await?;
+                    rest.take_up(hand.inlet, answers.zip(memory)).await?;
                     return Ok(end.unwrap_or(End::Released));
                 }
                 other => other,
@@ -272,7 +265,7 @@ impl UnitLoop {
                     hand.share.give_back(taken.bytes);
                 }
                 Event::Look => {
-                    settling = settling.look();
+                    settling = settling.look(&finish);
                     hand.look = hand.look.map(|_| tokio::time::Instant::now() + LOOK_EVERY);
                 }
                 Event::Processed(processed) => {
@@ -280,13 +273,16 @@ impl UnitLoop {
                 }
                 Event::Finish => {
                     end = Some(End::Released);
-                    gauge.in_hand.fetch_sub(hand.forget(), Ordering::Relaxed);
+                    gauge.forgot(hand.forget());
                 }
-                Event::Read(Read::Some { messages, bytes }) => {
-                    gauge.empty.store(messages == 0, Ordering::Relaxed);
-                    gauge.in_hand.fetch_add(messages, Ordering::Relaxed);
+                Event::Cut => {
+                    end = Some(End::Released);
+                    hand.give_up();
+                }
+                Event::Read(Read::Some { frames, messages, bytes }) => {
+                    gauge.read(messages);
                     hand.share.take(memory(messages, bytes));
-                    metrics.count_read(messages, bytes);
+                    metrics.count_read(frames, messages, bytes);
                 }
                 Event::Read(Read::Ended) => {
                     end = Some(End::Exhausted);

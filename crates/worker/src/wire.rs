@@ -1,7 +1,6 @@
 //! From what a vertex is to open doors: the one file of this crate that knows what lies behind them.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -109,13 +108,13 @@ pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wire
     };
     let code = |who: UserCode, transforms: bool| -> Arc<dyn Map> {
         let context = context_of(if transforms { "transformer" } else { "udf" });
-        let user_settings = user_settings(settings, &context);
+        let user_code = context.user_code();
         match who {
             UserCode::Native(door) => door,
             UserCode::Program if transforms => {
-                Arc::new(UserTransformer::open(user_settings, context.incidents.clone()))
+                Arc::new(UserTransformer::open(user_code, context.incidents.clone()))
             }
-            UserCode::Program => Arc::new(UserMap::open(user_settings, context.incidents.clone())),
+            UserCode::Program => Arc::new(UserMap::open(user_code, context.incidents.clone())),
         }
     };
     let transform = source.and_then(|source| source.transformer.as_ref()).map(|transform| Call {
@@ -132,6 +131,7 @@ pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wire
         replica: context.replica,
         incarnation,
         input,
+        ordered: settings.ordered,
         transform,
         map,
         output,
@@ -232,16 +232,5 @@ fn redeliveries(redelivery: &Redelivery) -> Redeliveries {
             OnExhausted::Fallback => Exhausted::Fallback,
         },
         delay_min: REDELIVERY_DELAY,
-    }
-}
-
-fn user_settings(settings: &VertexSettings, context: &Context) -> connect::udf::Settings {
-    let some = |count: u64| {
-        NonZeroUsize::new(usize::try_from(count).unwrap_or(usize::MAX)).unwrap_or(NonZeroUsize::MIN)
-    };
-    connect::udf::Settings {
-        concurrency: some(settings.limits.concurrency),
-        batch_max: some(settings.limits.read_batch_size),
-        ..connect::udf::Settings::new(context.user_code_directory.clone(), context.vertex.clone())
     }
 }

@@ -4,13 +4,11 @@
 //! claimed and started; a unit that turns out to belong to somebody else is let go until it is ordered again under a
 //! higher epoch.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::door::buffer::{Bounds, Buffer, Claim, Claimed, Committer, Reader};
-use model::door::source::{Memory, Opened};
+use model::door::source::{Memory, Opened, Source};
 use model::door::{Class, Error};
 use model::{Epoch, Incarnation, Name, Position, Progress, Slot, Topology, Unit, UnitId};
 use tokio::sync::{Semaphore, watch};
@@ -21,7 +19,8 @@ use tracing::{debug, info};
 use crate::backoff::Patience;
 use crate::budget::Budget;
 use crate::desk::Desk;
-use crate::inlet::Inlet;
+use crate::handle::{Gauges, Handle, SharedFollowing, Told, lock};
+use crate::inlet::{Inlet, Rest};
 use crate::metrics::Metrics;
 use crate::retry::RetryLoop;
 use crate::route::Spread;
@@ -29,15 +28,6 @@ use crate::setup::{Edge, Input, Limits, Out, Setup, Watermark};
 use crate::stage::{Return, Stage};
 use crate::tail::Tail;
 use crate::unit::{End, Gauge, UnitLoop};
-
-/// What a worker shall own, and whether it shall go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Orders {
-    /// The units, each with the number of this ownership.
-    pub units: BTreeMap<Unit, Epoch>,
-    /// Finish everything and end.
-    pub stop: bool,
-}
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,70 +38,11 @@ pub enum Ended {
     Exhausted,
 }
 
-/// What one unit says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitReport {
-    /// The unit.
-    pub unit: Unit,
-    /// The number of the ownership.
-    pub epoch: Epoch,
-    /// Everything before this sequence is done.
-    pub sequence: u64,
-    /// Messages read and not yet committed.
-    pub in_hand: u64,
-    /// Messages committed in this ownership.
-    pub done: u64,
-    /// The last read found nothing (sources).
-    pub empty: bool,
-    /// How long nothing was committed.
-    pub since_progress: Duration,
-}
-
-type Gauges = Arc<Mutex<BTreeMap<Unit, Arc<Gauge>>>>;
-
-/// Tells a worker what to own and hears from it.
-#[derive(Clone)]
-pub struct Handle {
-    orders: watch::Sender<Orders>,
-    gauges: Gauges,
-}
-
-impl Handle {
-    /// Replaces the orders.
-    pub fn order(&self, orders: Orders) {
-        self.orders.send_if_modified(|current| {
-            let changed = *current != orders;
-            *current = orders;
-            changed
-        });
-    }
-
-    /// Tells the worker to finish everything and end.
-    pub fn stop(&self) {
-        self.orders.send_modify(|orders| orders.stop = true);
-    }
-
-    /// What each running unit says.
-    pub fn report(&self) -> Vec<UnitReport> {
-        let gauges = self.gauges.lock().expect("nothing panics while the gauges are locked");
-        let report = |(unit, gauge): (&Unit, &Arc<Gauge>)| UnitReport {
-            unit: *unit,
-            epoch: gauge.epoch,
-            sequence: gauge.sequence.load(Ordering::Relaxed),
-            in_hand: gauge.in_hand.load(Ordering::Relaxed),
-            done: gauge.done.load(Ordering::Relaxed),
-            empty: gauge.empty.load(Ordering::Relaxed),
-            since_progress: gauge.since_progress(),
-        };
-        gauges.iter().map(report).collect()
-    }
-}
-
 /// One replica, ready to run.
 pub struct Worker {
     setup: Arc<Shared>,
     desk: Option<Desk>,
-    orders: watch::Receiver<Orders>,
+    told: watch::Receiver<Told>,
 }
 
 /// What all units of a worker have in common.
@@ -120,8 +51,7 @@ struct Shared {
     replica: u16,
     incarnation: Incarnation,
     buffer: Option<Arc<dyn Buffer>>,
-    /// A source is read once in the life of a worker.
-    source: Mutex<Option<Opened>>,
+    rest: Rest,
     topology: Option<Topology>,
     edges: Arc<[Edge]>,
     limits: Limits,
@@ -129,6 +59,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     stage: Arc<Stage>,
     gauges: Gauges,
+    following: SharedFollowing,
     budget: Budget,
 }
 
@@ -150,6 +81,7 @@ impl Worker {
             replica,
             incarnation,
             input,
+            ordered,
             transform,
             map,
             output,
@@ -159,10 +91,13 @@ impl Worker {
             watermark,
             metrics,
         } = setup;
+        let metrics = Arc::new(metrics.of_worker());
+        let cut = CancellationToken::new();
         let (edges, desk) = match output {
             Out::Edges(edges) => (edges.into(), None),
             Out::Sinks(sinks) => {
-                let desk = Desk::new(sinks, limits.batch_messages, watermark.clone(), metrics.clone());
+                let facts = (watermark.clone(), metrics.clone());
+                let desk = Desk::new(sinks, limits.batch_messages, facts, cut.clone());
                 (Arc::from([]), Some(desk))
             }
         };
@@ -170,13 +105,7 @@ impl Worker {
             Input::Source(opened) => (Some(opened), None),
             Input::Slots(topology) => (None, Some(topology)),
         };
-        let returns = match &source {
-            // One slot in a partition says that its order is kept: what is tried again holds what is behind it.
-            None if topology.is_some_and(|topology| topology.slots_per_partition == 1) => Return::InPlace,
-            None => Return::Slot,
-            Some(opened) if opened.memory == Memory::Position => Return::InPlace,
-            Some(_) => Return::Source,
-        };
+        let returns = returns(source.as_ref().map(|opened| opened.memory), ordered);
         let (desk, window) =
             desk.map_or((None, None), |(desk, handle, bypass)| (Some(desk), Some((handle, bypass))));
         let stage = Arc::new(Stage {
@@ -189,50 +118,50 @@ impl Worker {
             metrics: metrics.clone(),
             in_flight: Arc::new(Semaphore::new(limits.in_flight_messages)),
             in_flight_max: limits.in_flight_messages,
+            cut: cut.clone(),
         });
-        let (sender, orders) = watch::channel(Orders::default());
-        let gauges = Gauges::default();
-        let handle = Handle { orders: sender, gauges: gauges.clone() };
+        let (handle, told) = Handle::new(metrics.clone(), cut);
         let edges: Arc<[Edge]> = edges;
-        let source = Mutex::new(source);
         let setup = Arc::new(Shared {
             vertex,
             replica,
             incarnation,
             buffer,
-            source,
+            rest: Rest::new(source),
             topology,
             edges,
             limits,
             watermark,
             metrics,
             stage,
-            gauges,
+            gauges: handle.gauges.clone(),
+            following: handle.following.clone(),
             budget: Budget::default(),
         });
-        (Self { setup, desk, orders }, handle)
+        (Self { setup, desk, told }, handle)
     }
 
     /// Runs until told to stop, until nobody is left who could tell it to, until the source has ended, or until
     /// something fails for good. Dropping the future stops at once; what is not committed is done again by the next
     /// owner.
     pub async fn run(self) -> Result<Ended, Error> {
-        let Self { setup, desk, mut orders } = self;
+        let Self { setup, desk, mut told } = self;
+        let rest = setup.rest.clone();
         let mut desk_task = JoinSet::new();
         if let Some(desk) = desk {
             desk_task.spawn(desk.run());
         }
         let mut crew = Crew { setup, owned: BTreeMap::new(), lost: BTreeMap::new(), units: Units::new() };
-        let mut current = orders.borrow_and_update().clone();
+        let mut current = told.borrow_and_update().clone();
         let ended = loop {
             crew.follow(&current);
-            if current.stop && crew.units.is_empty() {
+            if current.orders.stop && crew.units.is_empty() {
                 break Ended::Stopped;
             }
             tokio::select! {
-                changed = orders.changed(), if !current.stop => match changed {
-                    Ok(()) => current.clone_from(&orders.borrow_and_update()),
-                    Err(_) => current.stop = true,
+                changed = told.changed(), if !current.orders.stop => match changed {
+                    Ok(()) => current.clone_from(&told.borrow_and_update()),
+                    Err(_) => current.orders.stop = true,
                 },
                 Some(joined) = crew.units.join_next(), if !crew.units.is_empty() => match crew.ended(joined) {
                     Ok(Some(ended)) => break ended,
@@ -247,10 +176,21 @@ impl Worker {
             }
         };
         drop(crew);
+        rest.close().await?;
         while let Some(joined) = desk_task.join_next().await {
             joined.map_err(|error| panicked(&error))??;
         }
         Ok(ended)
+    }
+}
+
+/// Where a message goes that is sent back.
+fn returns(source: Option<Memory>, ordered: bool) -> Return {
+    match source {
+        None if ordered => Return::InPlace,
+        None => Return::Slot,
+        Some(Memory::Position) => Return::InPlace,
+        Some(Memory::Ids | Memory::Opaque) => Return::Source,
     }
 }
 
@@ -274,25 +214,34 @@ struct Crew {
 
 impl Crew {
     /// Brings what runs in line with the orders.
-    fn follow(&mut self, orders: &Orders) {
+    fn follow(&mut self, told: &Told) {
+        let Told { number, orders } = told;
         for (unit, owned) in &self.owned {
             if orders.stop || orders.units.get(unit) != Some(&owned.epoch) {
                 owned.finish.cancel();
             }
         }
-        if orders.stop {
-            return;
-        }
-        for (unit, epoch) in &orders.units {
+        let mut following = lock(&self.setup.following);
+        let mut waiting = BTreeSet::new();
+        for (unit, epoch) in orders.units.iter().filter(|_| !orders.stop) {
             let refused = self.lost.get(unit).is_some_and(|last| last >= epoch);
-            if self.owned.contains_key(unit) || refused {
+            if refused {
+                continue;
+            }
+            if let Some(owned) = self.owned.get(unit) {
+                // An ownership that has been told to finish does not become another one.
+                if owned.epoch != *epoch || owned.finish.is_cancelled() {
+                    waiting.insert(*unit);
+                }
                 continue;
             }
             let (unit, epoch, finish) = (*unit, *epoch, CancellationToken::new());
             self.owned.insert(unit, Owned { epoch, finish: finish.clone() });
+            following.claiming(unit, epoch);
             let setup = self.setup.clone();
             self.units.spawn(async move { (unit, setup.run(unit, epoch, finish).await) });
         }
+        following.orders(*number, waiting);
     }
 
     /// Notes that a unit has ended; says so when the worker has.
@@ -309,7 +258,9 @@ impl Crew {
             End::Exhausted => return Ok(Some(Ended::Exhausted)),
             End::Lost => {
                 info!(%vertex, ?unit, "unit has another owner");
-                self.lost.insert(unit, owned.map_or(Epoch(0), |owned| owned.epoch));
+                let epoch = owned.map_or(Epoch(0), |owned| owned.epoch);
+                self.lost.insert(unit, epoch);
+                lock(&self.setup.following).resolved(unit, epoch);
             }
         }
         Ok(None)
@@ -327,6 +278,7 @@ impl Shared {
         };
         let gauge = Arc::new(Gauge::new(epoch, progress.position));
         self.gauges.lock().expect("nothing panics while the gauges are locked").insert(unit, gauge.clone());
+        lock(&self.following).resolved(unit, epoch);
         let mut tail = Box::new(Tail {
             unit: id,
             committer,
@@ -337,11 +289,18 @@ impl Shared {
             bounds,
             watermark: self.watermark.clone(),
             metrics: self.metrics.clone(),
+            gauge: gauge.clone(),
             committed: progress.position,
         });
         let (stage, metrics) = (self.stage.clone(), self.metrics.clone());
         let inlet = match (unit, reader) {
-            (Unit::Source(_), None) => self.open_source(&mut tail, progress.position).await?,
+            (Unit::Source(_), None) => {
+                let Some(inlet) = self.open_source(&mut tail, &finish).await? else {
+                    tail.release().await?;
+                    return Ok(End::Released);
+                };
+                inlet
+            }
             (Unit::Slot(Slot::RETRY), Some(reader)) => {
                 drop(self);
                 return RetryLoop { reader, progress, stage, tail, metrics, gauge, finish }.run().await;
@@ -353,9 +312,10 @@ impl Shared {
             }
             (Unit::Source(_), Some(_)) | (Unit::Slot(_), None) => return Err(wrong_unit(unit)),
         };
-        let (batch_messages, share) = (self.limits.batch_messages, self.budget.share());
+        let (batch_messages, share, rest) =
+            (self.limits.batch_messages, self.budget.share(), self.rest.clone());
         drop(self);
-        UnitLoop { inlet, batch_messages, stage, tail, metrics, gauge, finish, share }.run().await
+        UnitLoop { inlet, batch_messages, stage, tail, metrics, gauge, finish, share, rest }.run().await
     }
 
     async fn claim(
@@ -377,19 +337,49 @@ impl Shared {
         Ok((progress, reader, Some(committer), buffer.bounds()))
     }
 
-    async fn open_source(&self, tail: &mut Tail, position: Position) -> Result<Inlet, Error> {
-        let opened = self.source.lock().expect("nothing panics while the source is taken").take();
-        let Opened { mut source, answers, memory } = opened.ok_or_else(|| {
-            Error::new(Class::Fatal, "read the source a second time: only a worker that was restarted can")
-        })?;
-        let mut patience = Patience::default();
-        while let Err(error) = source.resume(position).await {
-            patience.after(error).await?;
-        }
-        tail.answers = Some(answers);
-        tail.memory = Some(memory);
-        Ok(Inlet::Source { source, wait: self.limits.read_wait, at: position })
+    /// Makes the source ready to be read; none when it is told to finish before it is.
+    async fn open_source(&self, tail: &mut Tail, finish: &CancellationToken) -> Result<Option<Inlet>, Error> {
+        // What a former unit had in hand when it was lost nobody gives again, except to a reader that begins afresh.
+        let afresh = || {
+            Error::new(
+                Class::Fatal,
+                "read the source after another owner: only a worker that was restarted can",
+            )
+        };
+        let mut resting = self.rest.take().ok_or_else(afresh)?;
+        let at = match resting.at {
+            // Without a buffer nobody else knows how far it was.
+            Some(at) if self.buffer.is_none() || at == tail.committed => at,
+            Some(_) => return Err(afresh()),
+            None => {
+                let from = tail.committed;
+                let resumed = tokio::select! {
+                    biased;
+                    () = finish.cancelled() => false,
+                    resumed = resume(resting.opened.source.as_mut(), from) => {
+                        resumed?;
+                        true
+                    }
+                };
+                if !resumed {
+                    self.rest.leave(resting);
+                    return Ok(None);
+                }
+                from
+            }
+        };
+        let Opened { source, answers, memory } = resting.opened;
+        (tail.answers, tail.memory, tail.committed) = (Some(answers), Some(memory), at);
+        Ok(Some(Inlet::Source { source, wait: self.limits.read_wait, at }))
     }
+}
+
+async fn resume(source: &mut dyn Source, from: Position) -> Result<(), Error> {
+    let mut patience = Patience::default();
+    while let Err(error) = source.resume(from).await {
+        patience.after(error).await?;
+    }
+    Ok(())
 }
 
 fn wrong_unit(unit: Unit) -> Error {

@@ -129,6 +129,7 @@ fn settings(spec: &MonoVertexSpec, path: &Path, report: &mut Report<'_>) {
         desired_phase(lifecycle.desired_phase, &at, report);
         grace("pauseGracePeriodSeconds", lifecycle.pause_grace_period_seconds, &at, report);
     }
+    vertex::user_code(spec.user_code.as_ref(), path, report);
     if let Some(written) = &spec.redelivery {
         let has_fallback = spec.sink.as_ref().is_some_and(|sink| sink.fallback.is_some());
         vertex::redelivery_target(written.on_exhausted, has_fallback, &path.field("redelivery"), report);

@@ -10,6 +10,10 @@ use crate::spec::source::{
 };
 
 const KEYS_MAX: i32 = 255;
+/// The shortest unit of time that a generator can keep.
+const UNIT_MIN: crate::Duration = crate::Duration::from_millis(10);
+/// Padding is written as numbers, so that a payload stays below a mebibyte.
+const MESSAGE_BYTES_MAX: i32 = 256 * 1024;
 
 /// The members that are set, in the order in which workers choose.
 pub(super) fn members(source: &Source) -> Vec<&'static str> {
@@ -122,12 +126,17 @@ fn generator(generator: &GeneratorSource, path: &Path, report: &mut Report<'_>) 
     if generator.rpu.is_some_and(|rpu| rpu < 0) {
         report.error("generator-rpu", &path.field("rpu"), "`rpu` must not be negative");
     }
-    if generator.duration == Some(crate::Duration::ZERO) {
-        report.error(
-            "generator-duration",
-            &path.field("duration"),
-            "the unit of time must be longer than 0s",
-        );
+    if let Some(duration) = generator.duration.filter(|duration| *duration < UNIT_MIN) {
+        let message = format!("the unit of time is {duration}, at least {UNIT_MIN} is needed");
+        report
+            .error("generator-duration", &path.field("duration"), message)
+            .hint("write a longer `duration` and raise `rpu` with it");
+    }
+    if generator.msg_size.is_some_and(|bytes| bytes > MESSAGE_BYTES_MAX) {
+        let message = format!("messages have at most {MESSAGE_BYTES_MAX} bytes of padding");
+        report
+            .error("generator-size", &path.field("msgSize"), message)
+            .hint("write a smaller number, or give the whole payload as `valueBlob`");
     }
     if generator.key_count.is_some_and(|count| count > KEYS_MAX) {
         let message = format!("there are at most {KEYS_MAX} keys, so {KEYS_MAX} are used");

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::path::Path;
-use crate::resolve::{Share, UpdateKind, parse_ratio};
+use crate::resolve::{PROGRESS_DEADLINE_SECONDS, Share, UpdateKind, parse_ratio};
 use crate::schema::hints::{did_you_mean, list};
 use crate::spec::stock::IntOrString;
 use crate::spec::{Analysis, CanaryStep, UpdateStrategy};
@@ -25,6 +25,7 @@ pub(super) fn complain(strategy: &UpdateStrategy, path: &Path, report: &mut Repo
             report.error("update-both-zero", &at, message);
         }
     }
+    deadline(strategy, path, report);
     let steps = strategy.canary.as_ref().map(|canary| canary.steps.as_slice()).unwrap_or_default();
     if kind == Some(UpdateKind::Canary) && steps.is_empty() {
         let at = path.fields(&["canary", "steps"]);
@@ -50,6 +51,23 @@ pub(super) fn complain(strategy: &UpdateStrategy, path: &Path, report: &mut Repo
                 .hint(format!("write `type: {belongs_to:?}`"));
         }
     }
+}
+
+fn deadline(strategy: &UpdateStrategy, path: &Path, report: &mut Report<'_>) {
+    let min_ready = strategy.min_ready_seconds.unwrap_or(0);
+    let deadline = strategy.progress_deadline_seconds.unwrap_or(PROGRESS_DEADLINE_SECONDS);
+    if min_ready < deadline {
+        return;
+    }
+    let written = strategy.progress_deadline_seconds.is_some();
+    let field = if written { "progressDeadlineSeconds" } else { "minReadySeconds" };
+    let message = format!(
+        "a worker counts after {min_ready} s (`minReadySeconds`), and without progress for {deadline} s \
+         (`progressDeadlineSeconds`) a rollout has failed: none could succeed"
+    );
+    report
+        .error("update-deadline", &path.field(field), message)
+        .hint(format!("set `progressDeadlineSeconds` above {min_ready}"));
 }
 
 fn share(

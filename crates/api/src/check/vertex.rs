@@ -3,7 +3,7 @@
 use super::{Report, Rules, containers, limits, object_name, scale, sink, source, udf, update};
 use crate::path::Path;
 use crate::resolve::VertexKind;
-use crate::spec::{OnExhausted, PipelineSpec, PipelineVertex, Resource, Sink, VertexSpec};
+use crate::spec::{OnExhausted, PipelineSpec, PipelineVertex, Resource, Sink, UserCode, VertexSpec};
 
 impl Rules for VertexSpec {
     fn complain(object: &Resource<Self>, report: &mut Report<'_>) {
@@ -56,6 +56,7 @@ pub(super) fn complain(vertex: &PipelineVertex, context: &VertexContext<'_>, rep
         update::complain(strategy, &path.field("updateStrategy"), report);
     }
     redelivery(vertex, path, report);
+    user_code(vertex.user_code.as_ref(), path, report);
     containers::names(&vertex.init_containers, &path.field("initContainers"), report);
     containers::names(&vertex.sidecars, &path.field("sidecars"), report);
     containers::mounts(vertex, path, report);
@@ -164,5 +165,16 @@ pub(super) fn redelivery_target(
                 "there is no fallback sink to send messages to",
             )
             .hint("add `sink.fallback`, or write `drop`");
+    }
+}
+
+/// What may be expected of user code, in the object at `path`.
+pub(super) fn user_code(written: Option<&UserCode>, path: &Path, report: &mut Report<'_>) {
+    let after = written.and_then(|written| written.unresponsive_after);
+    if after.is_some_and(|after| after <= crate::Duration::ZERO) {
+        let at = path.fields(&["userCode", "unresponsiveAfter"]);
+        report
+            .error("user-code-time", &at, "user code needs some time for an answer")
+            .hint("write for example 30s");
     }
 }

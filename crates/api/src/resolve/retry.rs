@@ -1,5 +1,7 @@
-//! Retries and redeliveries with every default filled in. The invariant: a wait never exceeds its cap.
+//! Retries, redeliveries and what is expected of user code, with every default filled in. The invariant: tries that
+//! have an end are at least one.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::spec::{self, OnExhausted, RetryStrategy};
@@ -8,6 +10,7 @@ const INTERVAL: Duration = Duration::from_millis(1);
 /// The longest wait when none is set.
 const CAP: Duration = Duration::from_millis(u32::MAX as u64);
 const HOLD_WATERMARK: Duration = Duration::from_mins(1);
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(30);
 
 /// What happens when user code or a sink fails.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,12 +73,6 @@ impl Retry {
             on_failure,
         }
     }
-
-    /// The wait after that many failed tries, without its random share; at most the cap.
-    pub fn wait_after(&self, failures: u32) -> Duration {
-        let grown = self.interval.as_secs_f64() * self.factor.powf(f64::from(failures.saturating_sub(1)));
-        if grown >= self.cap.as_secs_f64() { self.cap } else { Duration::from_secs_f64(grown) }
-    }
 }
 
 /// What happens to messages that fail again and again.
@@ -97,6 +94,26 @@ impl Redelivery {
             deliveries_max: spec.max_deliveries,
             on_exhausted: spec.on_exhausted.unwrap_or_default(),
             hold_watermark: spec.hold_watermark.map_or(HOLD_WATERMARK, crate::Duration::to_std),
+        }
+    }
+}
+
+/// What is expected of the user code of a vertex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserCode {
+    /// After so long without an answer a message is reported.
+    pub unresponsive_after: Duration,
+    /// A message that made user code crash so often while it was alone there is given up; nothing means never.
+    pub poison_attempts: Option<NonZeroU32>,
+}
+
+impl UserCode {
+    pub(super) fn from_spec(spec: Option<&spec::UserCode>) -> Self {
+        let none = spec::UserCode::default();
+        let spec::UserCode { unresponsive_after, poison_attempts } = spec.unwrap_or(&none);
+        Self {
+            unresponsive_after: unresponsive_after.map_or(UNRESPONSIVE_AFTER, crate::Duration::to_std),
+            poison_attempts: poison_attempts.and_then(NonZeroU32::new),
         }
     }
 }

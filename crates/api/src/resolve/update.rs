@@ -10,7 +10,7 @@ use crate::spec::{self, UpdateStrategy};
 const MAX_UNAVAILABLE: Share = Share::Percent(25);
 const MAX_SURGE: Share = Share::Count(1);
 const MIN_READY_SECONDS: u32 = 5;
-const PROGRESS_DEADLINE_SECONDS: u32 = 600;
+pub(crate) const PROGRESS_DEADLINE_SECONDS: u32 = 600;
 const PREVIEW_SECONDS: u32 = 60;
 const KEEP_OLD_SECONDS: u32 = 300;
 const MIN_RECORDS: u64 = 100;

@@ -13,7 +13,7 @@ use super::source::Source;
 use super::stock::{Container, Volume};
 use super::udf::Udf;
 use super::update::UpdateStrategy;
-use super::vertex::{Redelivery, TagConditions};
+use super::vertex::{Redelivery, TagConditions, UserCode};
 
 /// Source, maybe a map, and sink in one worker, without buffers.
 #[skip_serializing_none]
@@ -58,6 +58,8 @@ pub struct MonoVertexSpec {
     pub streaming: Option<bool>,
     /// Tidegate extension: what becomes of messages that fail again and again.
     pub redelivery: Option<Redelivery>,
+    /// Tidegate extension: what is expected of its user code.
+    pub user_code: Option<UserCode>,
 }
 
 /// Whether a mono vertex should run.

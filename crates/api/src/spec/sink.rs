@@ -110,9 +110,12 @@ pub struct SqsSink {
 }
 
 /// Tidegate extension: a line of a file for each message.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct FileSink {
     /// The file, which grows; a relative path starts at the working directory.
     pub path: String,
+    /// A message is done only when its line is on the disk, not already when the operating system has it. Default true.
+    pub sync: Option<bool>,
 }

@@ -1,11 +1,19 @@
 //! What is reported about objects. Users do not write it; a status found in a manifest is read and left alone.
 
+mod extension;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::pipeline::Phase;
 use super::stock::{Condition, SecretKeySelector, Time};
+
+pub use extension::{
+    Activity, ActivityState, Drain, DrainReason, DrainVerdict, DrainWindow, DrainWindowState, Remaining,
+    Revision, RevisionState, RolledBack, Rollout, RolloutInput, RolloutKind, RolloutVerdict,
+    RolloutVerdictKind,
+};
 
 /// The status of a `Pipeline`.
 #[skip_serializing_none]
@@ -39,6 +47,10 @@ pub struct PipelineStatus {
     pub observed_generation: Option<i64>,
     /// Whether the pause found everything drained.
     pub drained_on_pause: Option<bool>,
+    /// Tidegate extension: how far the present or last drain has come.
+    pub drain: Option<Drain>,
+    /// Tidegate extension: whether there is work and it gets on.
+    pub activity: Option<Activity>,
 }
 
 /// The status of a `Vertex`.
@@ -75,6 +87,15 @@ pub struct VertexStatus {
     pub updated_replicas: Option<u32>,
     /// Ready workers of the wanted revision.
     pub updated_ready_replicas: Option<u32>,
+    /// Tidegate extension: why there should be so many workers, in words.
+    pub replicas_reason: Option<String>,
+    /// Tidegate extension: the rollout that is under way, or how the last one ended.
+    pub rollout: Option<Rollout>,
+    /// Tidegate extension: whether there is work and it gets on.
+    pub activity: Option<Activity>,
+    /// Tidegate extension: the revisions there were, the oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<Revision>,
 }
 
 /// The status of a `MonoVertex`.
@@ -87,6 +108,10 @@ pub struct MonoVertexStatus {
     pub vertex: VertexStatus,
     /// When it was last looked at.
     pub last_updated: Option<Time>,
+    /// Tidegate extension: whether the pause found everything drained.
+    pub drained_on_pause: Option<bool>,
+    /// Tidegate extension: how far the present or last drain has come.
+    pub drain: Option<Drain>,
 }
 
 /// The status of an `InterStepBufferService`.

@@ -61,6 +61,20 @@ pub struct PipelineVertex {
     pub ordered: Option<Ordered>,
     /// Tidegate extension: what becomes of messages that fail again and again.
     pub redelivery: Option<Redelivery>,
+    /// Tidegate extension: what is expected of its user code.
+    pub user_code: Option<UserCode>,
+}
+
+/// Tidegate extension: what is expected of the user code of a vertex.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct UserCode {
+    /// After so long without an answer a message is reported, and again each time so much has passed. Default 30s.
+    pub unresponsive_after: Option<Duration>,
+    /// A message that made user code crash so often while it was alone there is given up. Without it there is no end.
+    #[schemars(range(min = 1))]
+    pub poison_attempts: Option<u32>,
 }
 
 /// Tidegate extension: what becomes of a message that user code refuses again and again.

@@ -3,12 +3,15 @@
 
 mod bounds;
 mod changes;
+mod changes_classified;
 mod defaults;
 mod documents;
 mod fixture;
+mod revisions;
 mod rules_mono_vertex;
 mod rules_other;
 mod rules_pipeline;
 mod rules_vertex;
 mod shape;
+mod status;
 mod whole;

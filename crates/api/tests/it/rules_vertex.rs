@@ -138,8 +138,37 @@ fn update_strategies_make_sense() {
           prometheus:
             - {name: a, address: b, query: c} # => analysis-query spec.vertices[1].updateStrategy.analysis.prometheus[0]",
     ));
+    for good in ["minReadySeconds: 599", "minReadySeconds: 9\n        progressDeadlineSeconds: 10"] {
+        assert_complaints(&with(&format!("        {good}")));
+    }
+    assert_complaints(&with(
+        "        minReadySeconds: 600 # => update-deadline spec.vertices[1].updateStrategy.minReadySeconds",
+    ));
+    assert_complaints(&with(
+        "        minReadySeconds: 10
+        progressDeadlineSeconds: 10 # => update-deadline spec.vertices[1].updateStrategy.progressDeadlineSeconds",
+    ));
     let mark = "updateStrategy: # => canary-steps spec.vertices[1].updateStrategy.canary.steps\n";
     assert_complaints(&with("        type: Canary").replace("updateStrategy:\n", mark));
+}
+
+#[test]
+fn user_code_is_given_some_time() {
+    assert_complaints(&middle(
+        "      udf: {container: {image: x}}
+      userCode:
+        unresponsiveAfter: 0s # => user-code-time spec.vertices[1].userCode.unresponsiveAfter
+        poisonAttempts: 0 # => range spec.vertices[1].userCode.poisonAttempts",
+    ));
+    assert_complaints(&middle(
+        "      udf: {container: {image: x}}\n      userCode: {unresponsiveAfter: 1ms, poisonAttempts: 1}",
+    ));
+    assert_complaints(&crate::fixture::mono_vertex(
+        "  source: {generator: {}}
+  sink: {log: {}}
+  userCode:
+    unresponsiveAfter: 0s # => user-code-time spec.userCode.unresponsiveAfter",
+    ));
 }
 
 #[test]
@@ -274,6 +303,15 @@ fn built_in_sources_are_complete() {
           valueBlob: '%%%' # => generator-blob spec.vertices[0].source.generator.valueBlob
           msgSize: -1",
     ));
+    assert_complaints(&first("      source: {generator: {duration: 10ms, msgSize: 262144}}"));
+    let complaints = assert_complaints(&first(
+        "      source:
+        generator:
+          duration: 9999us # => generator-duration spec.vertices[0].source.generator.duration
+          msgSize: 262145 # => generator-size spec.vertices[0].source.generator.msgSize",
+    ));
+    assert_eq!(complaints[0].message, "the unit of time is 9.999ms, at least 10ms is needed");
+    assert!(complaints.iter().all(|complaint| !complaint.hint.is_empty()));
     assert_complaints(&first(
         "      source:
         http:

@@ -27,19 +27,19 @@ pub(super) struct Limits {
 }
 
 /// The user's wish to stop: Ctrl-C, or SIGTERM.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    pub(super) fn catch() -> io::Result<Self> {
+    pub(crate) fn catch() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// Waits for the next wish.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -106,7 +106,7 @@ async fn watch(
             () = signals.next() => return Ok(Reason::Asked),
             () = after(rest) => return Ok(Reason::TimeIsUp),
             request = metrics::next(metrics) => request.answer(engine.metrics()),
-            _ = redraw.tick() => screen.show(engine.snapshot().await),
+            _ = redraw.tick() => screen.show(engine.snapshot()),
         }
     }
 }
@@ -131,7 +131,7 @@ async fn drain(
                 if drained.complete {
                     return Ok(Drain::Complete);
                 }
-                let mut snapshot = engine.snapshot().await;
+                let mut snapshot = engine.snapshot();
                 snapshot.phase = Phase::Draining { left: drained.total(), remaining };
                 screen.show(snapshot);
             }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use platform::local::snapshot::{Phase, Snapshot, UserCode, Vertex};
 
+use crate::text::{clip, grouped, rate};
+
 /// Titles of the columns behind the name.
 const TITLES: [&str; 7] = ["KIND", "READY", "IN/S", "OUT/S", "IN", "OUT", "PENDING"];
 
@@ -103,24 +105,6 @@ fn remarks(vertex: &Vertex) -> String {
     parts.join(", ")
 }
 
-/// A rate with one digit behind the point as long as that says something.
-fn rate(value: f64) -> String {
-    if value < 99.95 { format!("{value:.1}") } else { grouped(value.round() as u64) }
-}
-
-/// A number in groups of three digits.
-fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// `7s`, `1:07` or `1:02:07`.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -132,22 +116,13 @@ fn clock(time: Duration) -> String {
     }
 }
 
-fn clip(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    let mut short: String = line.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use platform::local::snapshot::{Phase, Snapshot, UserCode, Vertex};
 
-    use super::{clock, grouped, line, rate, view};
+    use super::{clock, line, view};
 
     fn snapshot(phase: Phase) -> Snapshot {
         let vertex = |name: &str, kind, pending| Vertex {
@@ -215,9 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_short_and_grouped() {
-        assert_eq!([0, 999, 1_000, 12_345_678].map(grouped), ["0", "999", "1 000", "12 345 678"]);
-        assert_eq!([0.04, 99.94, 99.96, 1_500.4].map(rate), ["0.0", "99.9", "100", "1 500"]);
+    fn times_are_as_short_as_they_can_be() {
         assert_eq!(
             [7, 67, 3_727].map(|seconds| clock(Duration::from_secs(seconds))),
             ["7s", "1:07", "1:02:07"]

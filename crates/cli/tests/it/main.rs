@@ -6,6 +6,10 @@ mod examples;
 mod help;
 mod lint;
 mod run;
+mod site;
+
+#[path = "../../../server/tests/it/fake.rs"]
+mod fake;
 
 use std::io::Write;
 use std::path::Path;

@@ -5,12 +5,12 @@
 //! disk too. The one invariant: at most one transaction of a unit is on its way, and whoever takes the unit over
 //! waits for its outcome, so that the progress a claim returns is final.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ::journal::{Disk, Journal, Transaction};
 use async_trait::async_trait;
-use model::door::buffer::{Bounds, Buffer, Claim, Claimed, Level};
+use model::door::buffer::{Bounds, Buffer, Claim, Claimed, Survey, UnitSurvey};
 use model::door::{Class, Error};
 use model::{Epoch, Name, Place, Slot, Topology, Unit, UnitId};
 use tokio::sync::Notify;
@@ -22,11 +22,14 @@ mod read;
 mod record;
 mod room;
 mod slot;
+mod sources;
 
 use ids::Ids;
 use record::Record;
 use room::Room;
-use slot::Lane;
+use slot::{Lane, Left};
+
+pub use sources::note_source;
 
 /// The largest payload of one frame: small enough that a reader with a bounded appetite is never stuck behind one.
 pub const FRAME_BYTES_MAX: usize = 512 * 1024;
@@ -57,12 +60,11 @@ pub(crate) struct Inner<D: Disk> {
     journal: Arc<Journal<D>>,
     vertices: HashMap<Name, Vertex>,
     units: Mutex<HashMap<UnitId, Arc<UnitState>>>,
-    /// Held while a stored commit changes slots and while levels are read, so that levels are those of one instant.
+    /// Held while a stored commit changes slots and units and while a survey is made, so that it is of one instant.
     showing: Arc<Mutex<()>>,
 }
 
 struct Vertex {
-    settings: VertexSettings,
     lanes: HashMap<Slot, Arc<Lane>>,
     room: Arc<Room>,
     ids: Arc<Ids>,
@@ -77,6 +79,8 @@ pub(crate) struct UnitState {
 #[derive(Default)]
 struct Held {
     record: Record,
+    /// For each place the unit wrote to, the number of the last frame it stored there.
+    written: BTreeMap<Place, u64>,
     /// Grows with every claim: older handles are refused by it.
     generation: u64,
     /// A transaction of this unit is on its way.
@@ -84,6 +88,16 @@ struct Held {
     /// The index in which a committer that is gone had reserved ids, and its generation: what it reserved is let go
     /// of once its last transaction is decided.
     left: Option<(Arc<Ids>, u64)>,
+}
+
+impl Held {
+    /// Notes frames that were stored, in the order in which they were.
+    fn wrote(&mut self, frames: Vec<(Place, u64)>) {
+        for (place, sequence) in frames {
+            let before = self.written.insert(place, sequence);
+            assert!(before.is_none_or(|before| before < sequence), "sequences of a slot grow");
+        }
+    }
 }
 
 impl UnitState {
@@ -161,8 +175,9 @@ impl<D: Disk + 'static> JournalBuffer<D> {
     /// it once; a log whose frames cannot be read is an error.
     pub fn open(journal: Arc<Journal<D>>, vertices: Vec<VertexSettings>) -> Result<Self, Error> {
         let mut opened = HashMap::new();
+        let mut left = Vec::new();
         for settings in vertices {
-            opened.insert(settings.name.clone(), Vertex::open(&journal, settings)?);
+            opened.insert(settings.name.clone(), Vertex::open(&journal, &settings, &mut left)?);
         }
         let mut units = HashMap::new();
         for (key, value) in journal.scan(names::UNIT_PREFIX.as_bytes()) {
@@ -182,6 +197,16 @@ impl<D: Disk + 'static> JournalBuffer<D> {
             }
             units.insert(id.clone(), Arc::new(UnitState::with(id, record)));
         }
+        for (place, writers) in left {
+            for (id, sequence) in writers {
+                // The commit that stored a frame stored its unit's record too.
+                let unit = units.get(&id).ok_or_else(|| {
+                    let attempted = format!("find the record of unit {id}, which wrote to {place}");
+                    Error::new(Class::Fatal, attempted)
+                })?;
+                unit.lock().wrote(vec![(place.clone(), sequence)]);
+            }
+        }
         let inner = Inner { journal, vertices: opened, units: Mutex::new(units), showing: Arc::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -196,6 +221,12 @@ impl<D: Disk> JournalBuffer<D> {
 }
 
 impl UnitState {
+    fn survey(&self) -> UnitSurvey {
+        let held = self.lock();
+        let written = held.written.iter().map(|(place, sequence)| (place.clone(), *sequence)).collect();
+        UnitSurvey { unit: self.id.clone(), epoch: held.record.epoch, owner: held.record.owner, written }
+    }
+
     fn with(id: UnitId, record: Record) -> Self {
         let held = Mutex::new(Held { record, ..Held::default() });
         Self { id, held, changed: Notify::new() }
@@ -203,17 +234,23 @@ impl UnitState {
 }
 
 impl Vertex {
-    fn open<D: Disk>(journal: &Journal<D>, settings: VertexSettings) -> Result<Self, Error> {
-        let room = Arc::new(Room::new(&settings));
+    /// A vertex and its slots; what an earlier life left in each is put into `left`.
+    fn open<D: Disk>(
+        journal: &Journal<D>,
+        settings: &VertexSettings,
+        left: &mut Vec<(Place, Left)>,
+    ) -> Result<Self, Error> {
+        let room = Arc::new(Room::new(settings));
         let mut lanes = HashMap::new();
         let all = (0..u64::from(settings.topology.slots())).map(|number| settings.topology.slot(number));
         for slot in all.chain([Slot::RETRY]) {
-            let lane = Lane::open(journal, &settings.name, slot)?;
+            let (lane, writers) = Lane::open(journal, &settings.name, slot)?;
+            left.push((Place { vertex: settings.name.clone(), slot }, writers));
             lane.count_into(&room);
             lanes.insert(slot, Arc::new(lane));
         }
         let ids = Arc::new(Ids::open(journal, &settings.name)?);
-        Ok(Self { settings, lanes, room, ids })
+        Ok(Self { lanes, room, ids })
     }
 }
 
@@ -269,16 +306,23 @@ impl<D: Disk + 'static> Buffer for JournalBuffer<D> {
         Ok(Claimed { progress, reader, committer: Box::new(committer) })
     }
 
-    async fn levels(&self, vertex: &str) -> Result<Vec<Level>, Error> {
-        let vertex = self.inner.vertex(vertex)?;
-        let mut levels = Vec::with_capacity(vertex.lanes.len());
-        let shown = self.inner.showing.lock().expect("nothing panics while slots change");
-        for (slot, lane) in &vertex.lanes {
-            levels.push(lane.level(Place { vertex: vertex.settings.name.clone(), slot: *slot }));
+    async fn survey(&self) -> Result<Survey, Error> {
+        let inner = &self.inner;
+        let slots = inner.vertices.values().map(|vertex| vertex.lanes.len()).sum();
+        let mut survey = Survey { slots: Vec::with_capacity(slots), units: Vec::new() };
+        let shown = inner.showing.lock().expect("nothing panics while slots change");
+        for (name, vertex) in &inner.vertices {
+            for (slot, lane) in &vertex.lanes {
+                survey.slots.push(lane.survey(Place { vertex: name.clone(), slot: *slot }));
+            }
         }
+        let units = inner.units.lock().expect("nothing panics while the units are locked");
+        survey.units.extend(units.values().map(|unit| unit.survey()));
+        drop(units);
         drop(shown);
-        levels.sort_by(|left, right| left.place.cmp(&right.place));
-        Ok(levels)
+        survey.slots.sort_unstable_by(|left, right| left.level.place.cmp(&right.level.place));
+        survey.units.sort_unstable_by(|left, right| left.unit.cmp(&right.unit));
+        Ok(survey)
     }
 }
 

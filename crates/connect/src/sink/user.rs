@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use model::door::Error;
 use model::door::sink::{Outcome, Replacement, Sink};
 use model::verdict::Nack;
@@ -16,7 +16,6 @@ use model::{Message, Time};
 use proto::sink::sink_client::SinkClient;
 use proto::sink::{Handshake, SinkRequest, SinkResponse, Status as Code, TransmissionStatus};
 use proto::sink::{sink_request, sink_response};
-use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::incident::Incidents;
@@ -58,7 +57,7 @@ pub struct UserSink {
 impl UserSink {
     /// Starts looking for user code. Has to be called within a runtime; never fails, since user code may come later.
     pub fn open(role: Role, settings: Settings, incidents: Incidents) -> Self {
-        let peer = Peer { component: role.component(), settings, incidents, probe };
+        let peer = Peer { component: role.component(), settings, incidents };
         Self { session: Handle::start(Writing, peer) }
     }
 }
@@ -84,10 +83,6 @@ fn client(channel: Channel) -> SinkClient<Channel> {
     SinkClient::new(channel)
         .max_decoding_message_size(MESSAGE_MAX_BYTES)
         .max_encoding_message_size(MESSAGE_MAX_BYTES)
-}
-
-fn probe(channel: Channel) -> BoxFuture<'static, Result<(), Status>> {
-    async move { client(channel).is_ready(()).await.map(|_| ()) }.boxed()
 }
 
 struct Writing;
@@ -128,6 +123,10 @@ impl Dialect for Writing {
     }
 
     fn request(&self, name: &str, message: &Message, watermark: Time) -> SinkRequest {
+        let mut metadata = convert::metadata(message);
+        // Whoever writes a message once more counts; on the first attempt nobody has counted yet.
+        let count = metadata.sys_metadata.entry("sink".to_owned()).or_default();
+        count.key_value.entry("retry_count".to_owned()).or_insert_with(|| Bytes::from_static(b"0"));
         SinkRequest {
             request: Some(sink_request::Request {
                 keys: convert::keys(message),
@@ -136,7 +135,7 @@ impl Dialect for Writing {
                 watermark: Some(convert::watermark(watermark)),
                 id: name.to_owned(),
                 headers: message.attributes.parts().headers.clone(),
-                metadata: Some(convert::metadata(message)),
+                metadata: Some(metadata),
             }),
             status: None,
             handshake: None,

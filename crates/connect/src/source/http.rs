@@ -15,20 +15,22 @@ use bytes::Bytes;
 use model::door::source::{Answer, Answers, Batch, Memory, Opened, Receipt, Source};
 use model::door::{self};
 use model::{Message, Name, Origin, Position};
-use tokio::sync::{Semaphore, mpsc};
 
 mod desk;
+mod listeners;
 mod reply;
 mod request;
 mod serve;
 mod tls;
 mod waiting;
 
-use desk::{Desk, Posted};
-use serve::Server;
-use waiting::{Told, Waiting};
+use desk::{Desk, Posted, Seat};
+use listeners::Queue;
+use serve::{Port, Protocol};
+use waiting::Told;
 
 pub use desk::{BODIES_BYTES_MAX, BODY_BYTES_MAX, BODY_WAIT};
+pub use listeners::Listeners;
 pub use request::ID_BYTES_MAX;
 pub use serve::{CLOSE_WAIT, CONNECTIONS_MAX, HANDSHAKE_WAIT, HEADERS_BYTES_MAX, HEADERS_WAIT};
 
@@ -105,27 +107,31 @@ pub enum Error {
     Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Starts to listen. Requests are taken from here on and wait to be read.
-pub async fn open(settings: Settings) -> Result<(Opened, Listening), Error> {
+/// Starts to listen. Requests are taken from here on and wait to be read. Sources of one vertex that were opened with the
+/// same `listeners` share what they listen on and what has come in.
+pub async fn open(settings: Settings, listeners: &Listeners) -> Result<(Opened, Listening), Error> {
     let Settings { vertex, replica, bind, https_port, http_port, token } = settings;
-    let (sender, queue) = mpsc::channel(QUEUE_MESSAGES);
-    let desk = Arc::new(Desk {
-        path: format!("/vertices/{vertex}"),
-        vertex,
-        token,
-        queue: sender,
-        waiting: Waiting::default(),
-        room: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
-    });
-    let (server, listening) = Server::start(bind, https_port, http_port, &desk).await?;
-    let source = HttpSource { queue, desk: Arc::clone(&desk), replica, taken: Vec::new() };
-    let answers = HttpAnswers { desk, server };
+    let mut shared = listeners.lock().await;
+    let (queue, seat) = shared.join(&vertex, token);
+    let desk = Arc::clone(queue.desk());
+    // Whatever fails from here on, dropping it gives the seat up.
+    let mut answers = HttpAnswers { desk, seat, ports: Vec::new(), listeners: listeners.clone() };
+    let https = shared.port(SocketAddr::new(bind, https_port), Protocol::Https, &answers.desk).await?;
+    let mut listening = Listening { https: https.address, http: None };
+    answers.ports.push(https);
+    if let Some(port) = http_port {
+        let plain = shared.port(SocketAddr::new(bind, port), Protocol::Http, &answers.desk).await?;
+        listening.http = Some(plain.address);
+        answers.ports.push(plain);
+    }
+    drop(shared);
+    let source = HttpSource { queue, seat, replica, taken: Vec::new() };
     Ok((Opened { source: Box::new(source), answers: Box::new(answers), memory: Memory::Ids }, listening))
 }
 
 struct HttpSource {
-    queue: mpsc::Receiver<Posted>,
-    desk: Arc<Desk>,
+    queue: Arc<Queue>,
+    seat: Seat,
     replica: u16,
     taken: Vec<Posted>,
 }
@@ -149,29 +155,29 @@ impl Source for HttpSource {
             return Ok(Some(Batch::default()));
         }
         // Waits for one request and takes what is there by then; a dropped wait has taken nothing.
-        let taken = tokio::time::timeout(wait, self.queue.recv_many(&mut self.taken, messages_max)).await;
-        if taken == Ok(0) {
+        let received = self.queue.receive(&mut self.taken, messages_max);
+        if tokio::time::timeout(wait, received).await == Ok(0) {
             return Ok(None);
         }
+        let waiting = &self.queue.desk().waiting;
+        waiting.read(self.taken.iter().map(|posted| &posted.id[..]), self.seat);
         let messages: Vec<_> = self.taken.drain(..).map(|posted| posted.message).collect();
         let receipts = messages.iter().map(|message| receipt(message, self.replica)).collect();
         Ok(Some(Batch { messages, receipts, end: None }))
     }
 }
 
-impl Drop for HttpSource {
-    /// Nobody reads any more: requests in the queue are told so instead of waiting for the source to close.
-    fn drop(&mut self) {
-        self.queue.close();
-        while let Ok(posted) = self.queue.try_recv() {
-            self.desk.waiting.leave(&posted.id);
-        }
-    }
-}
-
 struct HttpAnswers {
     desk: Arc<Desk>,
-    server: Server,
+    seat: Seat,
+    ports: Vec<Arc<Port>>,
+    listeners: Listeners,
+}
+
+impl Drop for HttpAnswers {
+    fn drop(&mut self) {
+        self.desk.leave(self.seat);
+    }
 }
 
 #[async_trait]
@@ -194,9 +200,17 @@ impl Answers for HttpAnswers {
     }
 
     async fn close(&mut self) -> Result<(), door::Error> {
-        // Whoever still waits can never be answered: nothing is answered after this.
-        self.desk.waiting.close();
-        self.server.stop().await;
+        // Nobody opens a port while it is found out whether anybody else listens there.
+        let shared = self.listeners.lock().await;
+        // Whoever still waits for this source can never be answered: nothing is answered after this.
+        self.desk.leave(self.seat);
+        let mut own = Vec::new();
+        for port in self.ports.drain(..).filter_map(Arc::into_inner) {
+            port.shut().await;
+            own.push(port);
+        }
+        drop(shared);
+        serve::end(own).await;
         Ok(())
     }
 }

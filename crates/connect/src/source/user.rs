@@ -13,8 +13,6 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use model::door::source::{Batch, Memory, Opened, Receipt, Source};
 use model::door::{Class, Error};
 use model::{Attributes, Message, Name, Origin, Parts, Position};
@@ -24,7 +22,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::transport::Channel;
 
 mod answers;
@@ -49,7 +46,7 @@ const QUIET_MAX: Duration = Duration::from_millis(100);
 /// Beside the door it gives a view of the source for those who neither read nor answer.
 pub fn open(settings: Settings, incidents: Incidents) -> (Opened, UserSourceView) {
     let vertex = settings.vertex.clone();
-    let peer = Peer { component: Component::Source, settings, incidents, probe };
+    let peer = Peer { component: Component::Source, settings, incidents };
     let (asks, incoming) = mpsc::channel(1);
     let (outgoing, events) = mpsc::channel(HANDFULS_MAX);
     let (publish, reached) = watch::channel(None);
@@ -76,10 +73,6 @@ fn client(channel: Channel) -> SourceClient<Channel> {
     SourceClient::new(channel)
         .max_decoding_message_size(MESSAGE_MAX_BYTES)
         .max_encoding_message_size(MESSAGE_MAX_BYTES)
-}
-
-fn probe(channel: Channel) -> BoxFuture<'static, Result<(), Status>> {
-    async move { client(channel).is_ready(()).await.map(|_| ()) }.boxed()
 }
 
 /// The reading half.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use model::door::Error;
 use model::door::map::Map;
 use model::verdict::{NACK, Nack, Reply};
@@ -16,7 +15,6 @@ use model::{Message, Name, Time};
 use proto::map::map_client::MapClient;
 use proto::map::{Handshake, MapRequest, MapResponse, TransmissionStatus, map_request, map_response};
 use smol_str::SmolStr;
-use tonic::Status;
 use tonic::transport::Channel;
 
 use super::channel::MESSAGE_MAX_BYTES;
@@ -38,7 +36,7 @@ impl UserMap {
     /// Starts looking for user code. Has to be called within a runtime; never fails, since user code may come later.
     pub fn open(settings: Settings, incidents: Incidents) -> Self {
         let dialect = Mapping { vertex: settings.vertex.clone() };
-        let peer = Peer { component: Component::Map, settings, incidents, probe };
+        let peer = Peer { component: Component::Map, settings, incidents };
         Self { session: Handle::start(dialect, peer) }
     }
 
@@ -63,10 +61,6 @@ fn client(channel: Channel) -> MapClient<Channel> {
     MapClient::new(channel)
         .max_decoding_message_size(MESSAGE_MAX_BYTES)
         .max_encoding_message_size(MESSAGE_MAX_BYTES)
-}
-
-fn probe(channel: Channel) -> BoxFuture<'static, Result<(), Status>> {
-    async move { client(channel).is_ready(()).await.map(|_| ()) }.boxed()
 }
 
 struct Mapping {

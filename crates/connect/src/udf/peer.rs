@@ -8,16 +8,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tonic::Status;
 use tonic::transport::Channel;
 
-use super::info::{self, Info};
-use super::session::trouble::{self, Trouble};
-use super::{Component, Settings, channel, version};
+use super::info::Info;
+use super::probe::{self, ANSWER_WAIT, Obstacle};
+use super::session::trouble::Trouble;
+use super::{Component, Settings};
 use crate::incident::{Incident, Incidents};
-
-/// Asks a service whether it takes calls.
-pub(crate) type Probe = fn(Channel) -> BoxFuture<'static, Result<(), Status>>;
 
 /// Waits between looks for a process that is not there yet; short at first, since a process that starts with us is
 /// there within milliseconds.
@@ -26,10 +23,6 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 /// Waits between streams that break one after the other.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(3);
-/// A readiness call is answered within this, or the process counts as not ready.
-pub(crate) const PROBE_WAIT: Duration = Duration::from_secs(2);
-/// A process that has just started may take long for its first answer.
-const FIRST_PROBE_WAIT: Duration = Duration::from_secs(10);
 
 /// Growing waits between attempts.
 pub(crate) struct Pause {
@@ -65,31 +58,6 @@ pub(crate) struct Peer {
     pub component: Component,
     pub settings: Settings,
     pub incidents: Incidents,
-    pub probe: Probe,
-}
-
-/// What stands between us and user code.
-#[derive(Debug, thiserror::Error)]
-enum Obstacle {
-    #[error(transparent)]
-    Info(#[from] info::Error),
-    #[error(transparent)]
-    Version(#[from] version::Incompatible),
-    #[error(transparent)]
-    Channel(#[from] channel::Error),
-    #[error("get an answer to a readiness call: {0}")]
-    NotReady(String),
-}
-
-impl Obstacle {
-    /// A stable word for reports.
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Version(_) => "incompatible",
-            Self::Info(info::Error::Malformed(_) | info::Error::Oversized) => "protocol",
-            Self::Info(_) | Self::Channel(_) | Self::NotReady(_) => "unreachable",
-        }
-    }
 }
 
 impl Peer {
@@ -151,20 +119,13 @@ impl Peer {
     }
 
     async fn attempt(&self) -> Result<(Channel, Info), Obstacle> {
-        let directory = &self.settings.directory;
-        let info = info::read(&self.component.info_file(directory)).await?;
-        version::check(self.component, &info, &self.settings.own_version)?;
-        let channel = channel::connect(&self.component.socket(directory, info.map_mode)).await?;
-        match tokio::time::timeout(FIRST_PROBE_WAIT, (self.probe)(channel.clone())).await {
-            Ok(Ok(())) => Ok((channel, info)),
-            Ok(Err(status)) => Err(Obstacle::NotReady(trouble::describe(&status))),
-            Err(_) => Err(Obstacle::NotReady("none came in time".to_owned())),
-        }
+        let Settings { directory, own_version, .. } = &self.settings;
+        probe::reach(self.component, directory, own_version).await
     }
 
     /// Whether the process behind `channel` answers at this moment.
     pub(crate) async fn answers(&self, channel: Channel) -> bool {
-        matches!(tokio::time::timeout(PROBE_WAIT, (self.probe)(channel)).await, Ok(Ok(())))
+        probe::ready(channel, self.component, ANSWER_WAIT).await.is_ok()
     }
 
     /// As [`Peer::answers`], for whatever connection there is at this moment.

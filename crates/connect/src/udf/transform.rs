@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use model::door::Error;
 use model::door::map::Map;
 use model::verdict::Reply;
@@ -15,7 +14,6 @@ use proto::source_transform::{
     Handshake, SourceTransformRequest, SourceTransformResponse, source_transform_request,
     source_transform_response,
 };
-use tonic::Status;
 use tonic::transport::Channel;
 
 use super::channel::MESSAGE_MAX_BYTES;
@@ -37,7 +35,7 @@ pub struct UserTransformer {
 impl UserTransformer {
     /// Starts looking for user code. Has to be called within a runtime; never fails, since user code may come later.
     pub fn open(settings: Settings, incidents: Incidents) -> Self {
-        let peer = Peer { component: Component::Transformer, settings, incidents, probe };
+        let peer = Peer { component: Component::Transformer, settings, incidents };
         Self { session: Handle::start(Transforming, peer) }
     }
 
@@ -62,10 +60,6 @@ fn client(channel: Channel) -> SourceTransformClient<Channel> {
     SourceTransformClient::new(channel)
         .max_decoding_message_size(MESSAGE_MAX_BYTES)
         .max_encoding_message_size(MESSAGE_MAX_BYTES)
-}
-
-fn probe(channel: Channel) -> BoxFuture<'static, Result<(), Status>> {
-    async move { client(channel).is_ready(()).await.map(|_| ()) }.boxed()
 }
 
 struct Transforming;

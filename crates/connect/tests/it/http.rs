@@ -10,7 +10,7 @@ use model::door::source::{Answer, Answers, Memory, Opened, Receipt, Source};
 use model::verdict::Nack;
 use model::{Message, Time};
 use tidegate_connect::source::http::{
-    self, BODY_BYTES_MAX, CLOSE_WAIT, ID_BYTES_MAX, Listening, QUEUE_MESSAGES, Settings, Token,
+    self, BODY_BYTES_MAX, CLOSE_WAIT, ID_BYTES_MAX, Listeners, Listening, QUEUE_MESSAGES, Settings, Token,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -37,7 +37,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 async fn open(settings: Settings) -> (Opened, Listening) {
-    http::open(settings).await.unwrap()
+    http::open(settings, &Listeners::default()).await.unwrap()
 }
 
 async fn open_plain() -> (Opened, SocketAddr) {
@@ -447,11 +447,106 @@ async fn http2_works_on_the_plain_port_and_serves_requests_side_by_side() {
     timeout(CLOSE_WAIT / 2, opened.answers.close()).await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_takes_over_from_another_and_no_caller_notices() {
+    const CALLERS: usize = 20;
+    const EACH: usize = 50;
+    let listeners = Listeners::default();
+    let (first, listening) = http::open(settings(), &listeners).await.unwrap();
+    let address = listening.http.unwrap();
+    let (seen, mut messages) = tokio::sync::mpsc::channel(CALLERS * EACH);
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        callers.spawn(async move {
+            // One connection for everything: it outlives the source that was there when it came.
+            let mut client = Client::plain(address).await.unwrap();
+            for number in 0..EACH {
+                let id = format!("{caller}-{number}");
+                let reply = client.post(PATH, &[("x-numaflow-id", &id)], id.clone()).await.unwrap();
+                assert_eq!((reply.status, &reply.body), (200, &reply.body), "message {id}");
+            }
+        });
+    }
+    let mut current = first;
+    for _ in 0..5 {
+        let (next, same) = http::open(settings(), &listeners).await.unwrap();
+        assert_eq!(same, listening, "it listens where the other one does");
+        // Both read for a while; then the first finishes what it has and closes.
+        for opened in [&mut current] {
+            for _ in 0..3 {
+                let batch = opened.source.read(7, PATIENCE).await.unwrap().unwrap();
+                answer_all(&mut opened.answers, batch.receipts, Answer::Done).await;
+                for message in batch.messages {
+                    seen.send(message).await.unwrap();
+                }
+            }
+        }
+        let Opened { source, mut answers, memory: _ } = std::mem::replace(&mut current, next);
+        drop(source);
+        timeout(CLOSE_WAIT / 2, answers.close()).await.unwrap().unwrap();
+    }
+    let mut worker = JoinSet::new();
+    worker.spawn(work(current, seen));
+    while let Some(ended) = timeout(PATIENCE, callers.join_next()).await.unwrap() {
+        ended.unwrap();
+    }
+    let mut ids = Vec::new();
+    while let Ok(message) = messages.try_recv() {
+        ids.push(message.offset.to_string());
+    }
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), CALLERS * EACH, "each message was read");
+}
+
+#[tokio::test]
+async fn a_source_that_is_dropped_leaves_what_it_had_not_read_to_the_other() {
+    let listeners = Listeners::default();
+    let (mut first, listening) = http::open(settings(), &listeners).await.unwrap();
+    let (mut second, _) = http::open(settings(), &listeners).await.unwrap();
+    let address = listening.http.unwrap();
+    let mut posting = Posting::start(address, &[("x-numaflow-id", "a")], "one");
+    take(&mut first.source, 1).await;
+    let mut other = Posting::start(address, &[("x-numaflow-id", "b")], "two");
+    drop(first);
+    let reply = posting.reply().await;
+    assert_eq!(reply.0, 500, "nobody will ever say what became of it: {reply:?}");
+    let (message, receipt) = take(&mut second.source, 1).await.remove(0);
+    assert_eq!(message.value, "two");
+    answer_all(&mut second.answers, vec![receipt], Answer::Done).await;
+    assert_eq!(other.reply().await.0, 200);
+    // Its port is free when the last one has closed.
+    drop(second.source);
+    second.answers.close().await.unwrap();
+    tokio::net::TcpListener::bind(address).await.unwrap();
+}
+
+#[tokio::test]
+async fn while_sources_differ_in_their_token_either_opens_and_afterwards_the_last() {
+    let listeners = Listeners::default();
+    let with = |token: &str| Settings { token: Some(Token::new(token)), ..settings() };
+    let (mut old, listening) = http::open(with("old"), &listeners).await.unwrap();
+    let (_new, _) = http::open(with("new"), &listeners).await.unwrap();
+    let address = listening.http.unwrap();
+    let status = async |token: &str| {
+        let token = format!("Bearer {token}");
+        let mut client = Client::plain(address).await.unwrap();
+        client.request(Method::GET, "/health", &[("authorization", &token)], "").await.unwrap().status
+    };
+    assert_eq!((status("old").await, status("new").await, status("other").await), (200, 200, 401));
+    drop(old.source);
+    old.answers.close().await.unwrap();
+    assert_eq!((status("old").await, status("new").await), (401, 200));
+}
+
 #[tokio::test]
 async fn an_occupied_port_is_named_with_what_to_do() {
     let (_opened, listening) = open(settings()).await;
     let port = listening.http.unwrap().port();
-    let error = http::open(Settings { http_port: Some(port), ..settings() }).await.err().unwrap();
+    let error = http::open(Settings { http_port: Some(port), ..settings() }, &Listeners::default())
+        .await
+        .err()
+        .unwrap();
     assert_eq!(
         error.to_string(),
         format!(

@@ -18,7 +18,7 @@ use model::{
     Epoch, Incarnation, Message, Origin, Place, Position, Progress, Slot, Time, Topology, Unit, UnitId,
 };
 use smol_str::{SmolStr, format_smolstr};
-use tidegate_connect::buffer::journal::JournalBuffer;
+use tidegate_connect::buffer::journal::{JournalBuffer, note_source};
 
 use crate::journal_buffer_bench::{alone, settings};
 
@@ -134,6 +134,58 @@ fn after_an_abandoned_commit_only_a_claim_goes_on() {
         assert_eq!(position, 1, "it had been handed over");
         turning(&mut stepper, committer.commit(commit(2, vec![message_of(10)]))).await.unwrap();
         assert_eq!(messages(&buffer).await, 2);
+    });
+}
+
+#[test]
+fn positions_of_another_source_are_not_gone_on_from() {
+    alone(async {
+        let disk = SimDisk::new(5);
+        let life = |word: &str| {
+            let journal = Arc::new(Journal::open(disk.clone(), options()).unwrap());
+            let former = note_source(&journal, "in", word).unwrap();
+            (former, over(journal.clone()), journal)
+        };
+        let (former, buffer, journal) = life("file /a");
+        assert_eq!(former, None);
+        let (_, mut committer) = source(&buffer, 3).await;
+        committer.commit(commit(7, vec![message_of(10)])).await.unwrap();
+        let mut map = claim(&buffer, unit("map", Unit::Slot(SLOT)), 3).await;
+        map.committer.commit(commit(0, Vec::new())).await.unwrap();
+        drop((committer, map, buffer));
+        journal.close().unwrap();
+
+        let (former, buffer, journal) = life("file /a");
+        assert_eq!(former, None, "it is the same one");
+        assert_eq!(source(&buffer, 4).await.0, 7);
+        drop(buffer);
+        journal.close().unwrap();
+
+        let (former, buffer, journal) = life("file /b");
+        assert_eq!(former.as_deref(), Some("file /a"));
+        assert_eq!(buffer.highest_epoch(), Epoch(4), "whoever owned it before cannot come back");
+        let (position, mut committer) = source(&buffer, 5).await;
+        assert_eq!(position, 0);
+        assert_eq!(messages(&buffer).await, 1, "what the former source gave is still inside");
+        committer.commit(commit(2, vec![message_of(10)])).await.unwrap();
+        drop((committer, buffer));
+        journal.close().unwrap();
+        assert_eq!(source(&life("file /b").1, 6).await.0, 2);
+    });
+}
+
+#[test]
+fn what_is_inside_before_any_source_was_noted_is_gone_on_from() {
+    alone(async {
+        let disk = SimDisk::new(6);
+        let (journal, buffer) = open(&disk, options());
+        let (_, mut committer) = source(&buffer, 1).await;
+        committer.commit(commit(7, Vec::new())).await.unwrap();
+        drop((committer, buffer));
+        journal.close().unwrap();
+        let journal = Arc::new(Journal::open(disk, options()).unwrap());
+        assert_eq!(note_source(&journal, "in", "generator").unwrap(), None);
+        assert_eq!(source(&over(journal), 2).await.0, 7);
     });
 }
 

@@ -2,14 +2,17 @@
 
 use std::error::Error as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use api::spec::{AbstractSink, Source};
 use model::door::source::{Memory, Opened};
 use tidegate_connect::incident::Incidents;
-use tidegate_connect::open::{Context, Error, Limits, OpenedSource, Role, open_sink, open_source};
+use tidegate_connect::open::{
+    Context, Error, Limits, OpenedSource, Role, open_sink, open_source, source_identity,
+};
 use tidegate_connect::secret::Secrets;
+use tidegate_connect::source::Inputs;
 
 fn context() -> Context {
     let many = NonZeroUsize::new(500).unwrap();
@@ -21,7 +24,14 @@ fn context() -> Context {
         secrets: Secrets::default(),
         incidents: Incidents::new("v".into(), 0),
         http_bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        limits: Limits { batch_messages: many, read_timeout: Duration::from_secs(1), concurrency: many },
+        inputs: Inputs::default(),
+        limits: Limits {
+            batch_messages: many,
+            read_timeout: Duration::from_secs(1),
+            concurrency: many,
+            unresponsive_after: Duration::from_secs(2),
+            poison_attempts: NonZeroU32::new(3),
+        },
     }
 }
 
@@ -40,6 +50,15 @@ async fn refused(json: serde_json::Value) -> Error {
 async fn values(opened: &mut Opened, max: usize) -> Vec<String> {
     let batch = opened.source.read(max, Duration::ZERO).await.unwrap().unwrap();
     batch.messages.iter().map(|message| String::from_utf8(message.value.to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn what_the_vertex_expects_of_user_code_arrives() {
+    let settings = context().user_code();
+    assert_eq!(settings.directory, std::path::Path::new("/nowhere"));
+    assert_eq!((settings.concurrency.get(), settings.batch_max.get()), (500, 500));
+    assert_eq!(settings.unresponsive_after, Duration::from_secs(2));
+    assert_eq!(settings.poison_attempts.map(NonZeroU32::get), Some(3));
 }
 
 #[tokio::test]
@@ -64,6 +83,20 @@ async fn settings_of_a_generator_arrive() {
         serde_json::json!({"generator": {"valueBlob": "aGVsbG8=\n", "msgSize": -1, "keyCount": 100_000}});
     let mut generator = opened(blob).await.opened;
     assert_eq!(values(&mut generator, 1).await, ["hello"]);
+}
+
+#[test]
+fn sources_whose_positions_differ_have_different_words() {
+    let word = |json| source_identity(&source(json));
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(word(serde_json::json!({"generator": {"rpu": 7}})), "generator");
+    assert_eq!(word(serde_json::json!({"file": {"path": "/a"}, "generator": {}})), "generator");
+    assert_eq!(word(serde_json::json!({"http": {}})), "http");
+    assert_eq!(word(serde_json::json!({"file": {"path": "/a/b"}})), "file /a/b");
+    assert_eq!(
+        word(serde_json::json!({"file": {"path": "b", "follow": true}})),
+        format!("file {}/b", here.display())
+    );
 }
 
 #[tokio::test]
@@ -158,6 +191,7 @@ async fn files_and_user_code_open() {
         (serde_json::json!({"blackhole": {}}), Role::Fallback),
         (serde_json::json!({"stdout": {}}), Role::Primary),
         (serde_json::json!({"file": {"path": out}}), Role::Primary),
+        (serde_json::json!({"file": {"path": out, "sync": false}}), Role::Primary),
     ] {
         let sink: AbstractSink = serde_json::from_value(json).unwrap();
         open_sink(&sink, role, &context()).await.unwrap();

@@ -110,6 +110,26 @@ async fn every_status_has_its_outcome_and_ids_are_the_documented_ones() {
 }
 
 #[tokio::test]
+async fn user_code_sees_how_often_a_message_was_tried_before() {
+    let place = Place::new();
+    let counts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&counts);
+    let _server = serve(&place.path(), PRIMARY, move |_, requests| {
+        let count = |request: &sink::SinkRequest| request.system_metadata.value("sink", "retry_count");
+        seen.lock()
+            .unwrap()
+            .extend(requests.iter().map(|request| String::from_utf8(count(request)).unwrap()));
+        all_done(requests)
+    });
+    let mut sink = open(&place);
+    let mut batch = messages(0..2).to_vec();
+    batch[1].attributes = batch[1].attributes.with_system("sink", "retry_count", "3".into());
+    assert_eq!(sink.write(&batch, Time::UNKNOWN).await.unwrap(), vec![Outcome::Done; 2]);
+    sink.close().await.unwrap();
+    assert_eq!(*counts.lock().unwrap(), ["0", "3"]);
+}
+
+#[tokio::test]
 async fn fallback_and_on_success_sinks_have_sockets_of_their_own() {
     let place = Place::new();
     for (role, files) in

@@ -47,13 +47,13 @@ fn work_that_does_not_go_on_is_stuck_and_says_why() {
     };
     // An hour of nothing to do is no standstill.
     tell_with(&mut keeper, 1_000, slot(SLOT, 1));
-    for time in [3_600_000, 3_605_000, 3_609_999] {
+    for time in [3_600_000, 3_605_000, 3_607_999] {
         tell_with(&mut keeper, time, UnitReport { in_hand: 1, ..work() });
         assert_eq!(states(&mut keeper, time).1, State::Progressing);
     }
-    tell_with(&mut keeper, 3_610_000, UnitReport { in_hand: 1, ..work() });
+    tell_with(&mut keeper, 3_608_000, UnitReport { in_hand: 1, ..work() });
     let hanging = stuck(SLOT, 3_600_000, Reason::InHand { messages: 1 });
-    assert_eq!(states(&mut keeper, 3_610_000).1, hanging);
+    assert_eq!(states(&mut keeper, 3_608_000).1, hanging);
     tell_with(&mut keeper, 3_611_000, work());
     assert_eq!(states(&mut keeper, 3_611_000).1, stuck(SLOT, 3_600_000, Reason::Unread { messages: 1 }));
     tell_with(&mut keeper, 3_612_000, UnitReport { held: false, ..work() });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Epoch, Incarnation, Name, Slot, Time, Unit};
-use tidegate_keeper::{Orders, Owners, OwnersSettings, Revision, Wanted, WorkerReport};
+use tidegate_keeper::{Fleet, Orders, Owners, OwnersSettings, Wanted, WorkerReport};
 
 const OLD: Incarnation = Incarnation(1);
 const YOUNG: Incarnation = Incarnation(2);
@@ -19,7 +19,7 @@ fn units() -> BTreeSet<Unit> {
 fn ready(workers: &[Incarnation]) -> Wanted {
     Wanted::Shared {
         units: units(),
-        revisions: vec![Revision { weight: 1, workers: workers.iter().copied().collect() }],
+        revisions: vec![Fleet { weight: 1, workers: workers.iter().copied().collect() }],
     }
 }
 
@@ -158,4 +158,30 @@ fn a_bound_unit_follows_its_replica_from_life_to_life() {
     owners.turn(&vertex(), &bound(reborn, YOUNG), &BTreeSet::from([OLD]), at(1));
     assert_eq!(orders(&owners, reborn), [(Unit::Source(0), Epoch(2))].into());
     assert_eq!(orders(&owners, YOUNG), [(Unit::Source(1), Epoch(1))].into());
+}
+
+#[test]
+fn a_unit_has_a_holder_until_it_is_released_and_the_vertex_settles_with_that() {
+    let nothing = Wanted::Shared { units: BTreeSet::new(), revisions: Vec::new() };
+    let unit = *units().first().unwrap();
+    let (mut owners, held) = settled();
+    assert_eq!(owners.holder(&vertex(), unit), Some(OLD));
+    linger(&mut owners, OLD, &held, 1);
+    turn(&mut owners, &nothing, 1);
+    assert_eq!(owners.holder(&vertex(), unit), Some(OLD), "it is not released");
+    assert!(!owners.is_settled(&vertex()));
+    obey(&mut owners, OLD, 2);
+    turn(&mut owners, &nothing, 2);
+    assert_eq!(owners.holder(&vertex(), unit), None);
+    assert!(owners.is_settled(&vertex()));
+}
+
+#[test]
+fn what_nobody_shall_have_is_taken_from_a_worker_that_has_ended() {
+    let nothing = Wanted::Shared { units: BTreeSet::new(), revisions: Vec::new() };
+    let (mut owners, _) = settled();
+    for time in [1, 2] {
+        owners.turn(&vertex(), &nothing, &BTreeSet::from([OLD]), at(time));
+    }
+    assert!(owners.is_settled(&vertex()));
 }

@@ -201,3 +201,33 @@ fn a_pipeline_without_watermarks_has_none() {
     assert_eq!(picture.vertices["out"].watermark, None);
     assert_eq!(picture.vertices["out"].held_by, None);
 }
+
+#[test]
+fn settings_that_change_count_from_the_next_pass_and_take_nothing_back() {
+    let mut keeper = keeper(plain());
+    let told = |keeper: &mut Keeper, time, latest| {
+        let mut idle = source(0, Some(latest));
+        source_input(&mut idle).empty_at = Some(at(time));
+        tell(keeper, time, vec![idle, slot(SLOT, 1), slot(Slot::RETRY, 1)]);
+        look(keeper, time)
+    };
+    for time in [1_000, 2_000, 3_000] {
+        assert_eq!(told(&mut keeper, time, 100), [(Some(at(90)), Why::Latest), (Some(at(90)), Why::Latest)]);
+    }
+    keeper.set_watermark(Watermark { max_delay: Duration::from_millis(50), ..plain() });
+    assert_eq!(told(&mut keeper, 3_100, 120)[1].0, Some(at(90)), "a longer delay takes nothing back");
+    assert_eq!(told(&mut keeper, 3_200, 150)[1].0, Some(at(100)), "it counts for what comes");
+    let idle = IdleSource {
+        threshold: Duration::from_millis(100),
+        increment_by: Duration::from_secs(10),
+        step_interval: Duration::ZERO,
+        init_source_delay: None,
+    };
+    keeper.set_watermark(Watermark { idle: Some(idle), ..plain() });
+    assert_eq!(told(&mut keeper, 3_300, 150)[1], (Some(at(3_300)), Why::Idle), "time goes on without data");
+    keeper.set_watermark(Watermark { enabled: false, ..plain() });
+    let picture = keeper.pass(at(3_400));
+    assert_eq!((picture.vertices["out"].watermark, &picture.vertices["out"].held_by), (None, &None));
+    keeper.set_watermark(plain());
+    assert_eq!(told(&mut keeper, 3_500, 150)[1].0, Some(at(3_300)), "it goes on from where it stood");
+}

@@ -21,6 +21,7 @@ pub mod ids;
 mod kit;
 pub mod levels;
 pub mod read;
+pub mod survey;
 
 /// A vertex that a buffer under test has to know about.
 #[derive(Clone, Debug)]
@@ -106,6 +107,10 @@ macro_rules! buffer_conformance {
             levels::levels_are_exact_after_a_restart,
             levels::levels_count_what_is_left_of_a_frame,
             levels::a_message_on_its_way_back_is_always_counted,
+            survey::a_survey_knows_what_each_writer_holds_back,
+            survey::a_survey_knows_what_is_left_of_a_retry_slot,
+            survey::a_survey_knows_owners_and_what_units_have_written,
+            survey::a_survey_is_of_one_instant,
         }
     };
     (@cases $run:path; $($module:ident :: $case:ident,)+) => {

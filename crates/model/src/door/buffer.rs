@@ -16,9 +16,9 @@
 use async_trait::async_trait;
 use smol_str::SmolStr;
 
-use super::Error;
+use super::{Class, Error};
 use crate::frame::{Body, Frame};
-use crate::{Epoch, Incarnation, Place, Progress, Time, UnitId};
+use crate::{Epoch, Incarnation, Name, Place, Progress, Time, UnitId};
 
 /// A buffer between all vertices of one pipeline.
 #[async_trait]
@@ -29,8 +29,22 @@ pub trait Buffer: Send + Sync {
     /// Makes the caller the owner of a unit. When it returns, the progress is final: nobody else can move it.
     async fn claim(&self, claim: Claim) -> Result<Claimed, Error>;
 
-    /// How much lies unsettled in each slot of a vertex, the retry slot included. Exact at some instant between call and return.
-    async fn levels(&self, vertex: &str) -> Result<Vec<Level>, Error>;
+    /// Everything that can be said of slots and units, of one instant between call and return: every commit is seen in
+    /// it as a whole or not at all. Meant to be asked many times a second, however much lies unsettled.
+    async fn survey(&self) -> Result<Survey, Error>;
+
+    /// The levels of one vertex out of a [`Buffer::survey`], the retry slot included; `Fatal` for a vertex that the
+    /// buffer does not know.
+    async fn levels(&self, vertex: &str) -> Result<Vec<Level>, Error> {
+        let slots = self.survey().await?.slots.into_iter();
+        let levels: Vec<_> =
+            slots.map(|slot| slot.level).filter(|level| level.place.vertex == vertex).collect();
+        if levels.is_empty() {
+            let attempted = format!("find vertex {vertex} in the buffer: it was not announced");
+            return Err(Error::new(Class::Fatal, attempted));
+        }
+        Ok(levels)
+    }
 }
 
 /// Limits of one buffer.
@@ -170,4 +184,59 @@ pub struct Level {
     pub last: u64,
     /// How far its owner has settled.
     pub progress: Progress,
+}
+
+/// A buffer at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Every slot of every vertex that the buffer was told of, retry slots included, in the order of places.
+    pub slots: Vec<SlotSurvey>,
+    /// Every unit that was ever claimed, in the order of units.
+    pub units: Vec<UnitSurvey>,
+}
+
+impl Survey {
+    /// What is said of a slot.
+    pub fn slot(&self, place: &Place) -> Option<&SlotSurvey> {
+        let at = self.slots.binary_search_by(|slot| slot.level.place.cmp(place)).ok()?;
+        self.slots.get(at)
+    }
+
+    /// What is said of a unit; none when it was never claimed.
+    pub fn unit(&self, unit: &UnitId) -> Option<&UnitSurvey> {
+        let at = self.units.binary_search_by(|survey| survey.unit.cmp(unit)).ok()?;
+        self.units.get(at)
+    }
+}
+
+/// A slot at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSurvey {
+    /// How much lies there and how far its owner is.
+    pub level: Level,
+    /// Vertices whose frames lie there unsettled, in the order of their names.
+    pub writers: Vec<WriterSurvey>,
+}
+
+/// What one vertex has written to a slot and is not settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriterSurvey {
+    /// The writing vertex.
+    pub vertex: Name,
+    /// The smallest [`Header::lowest`](crate::frame::Header::lowest) of its unsettled frames.
+    pub lowest: Time,
+}
+
+/// A unit at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitSurvey {
+    /// The unit.
+    pub unit: UnitId,
+    /// The highest number that it was owned under.
+    pub epoch: Epoch,
+    /// Who has claimed it and not released it. A claim shows here before it has returned.
+    pub owner: Option<Incarnation>,
+    /// For each place that it ever wrote to, under any owner, the number of the last frame it stored there, in the
+    /// order of places. Places whose frames were all settled when the buffer was opened may be missing.
+    pub written: Vec<(Place, u64)>,
 }

@@ -53,7 +53,25 @@ const W_REPLICA: u32 = 5;
 const W_INCARNATION: u32 = 6;
 const W_EPOCH: u32 = 7;
 
+/// See [`Header::lowest`].
+fn lowest(stamp: Time, earliest: Time) -> Time {
+    if stamp == Time::UNKNOWN { earliest } else { earliest.max(stamp) }
+}
+
+impl Body {
+    /// What [`Header::lowest`] is once the frame is written with this stamp.
+    pub fn lowest(&self, stamp: Time) -> Time {
+        lowest(stamp, self.earliest)
+    }
+}
+
 impl Header {
+    /// The time that the frame holds back for as long as it is not settled: its smallest event time, and no less than
+    /// its stamp. What is before the stamp was late when it was written.
+    pub fn lowest(&self) -> Time {
+        lowest(self.stamp, self.earliest)
+    }
+
     /// A header for `body`; `stamp` and `cumulative` are what only the buffer knows.
     pub fn new(body: &Body, writer: Writer, stamp: Time, cumulative: u64) -> Self {
         Self {

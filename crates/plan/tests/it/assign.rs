@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_plan::{Revision, assign};
+use tidegate_plan::{Fleet, assign};
 
 type Units = BTreeSet<u32>;
 type Owners = BTreeMap<u32, u32>;
@@ -11,8 +11,8 @@ fn units(count: u32) -> Units {
     (0..count).collect()
 }
 
-fn revision(weight: u32, workers: &[u32]) -> Revision<u32> {
-    Revision { weight, workers: workers.iter().copied().collect() }
+fn fleet(weight: u32, workers: &[u32]) -> Fleet<u32> {
+    Fleet { weight, workers: workers.iter().copied().collect() }
 }
 
 fn moves(before: &Owners, after: &Owners) -> usize {
@@ -24,25 +24,25 @@ fn owned_by(assigned: &Owners, worker: u32) -> usize {
 }
 
 /// What is wrong with a division, if anything.
-fn wrong(units: &Units, revisions: &[Revision<u32>], assigned: &Owners) -> Option<String> {
-    let serving: Vec<_> = revisions.iter().filter(|revision| !revision.workers.is_empty()).collect();
+fn wrong(units: &Units, fleets: &[Fleet<u32>], assigned: &Owners) -> Option<String> {
+    let serving: Vec<_> = fleets.iter().filter(|fleet| !fleet.workers.is_empty()).collect();
     if serving.is_empty() {
         return (!assigned.is_empty()).then(|| "somebody owns something".to_owned());
     }
     if assigned.keys().copied().collect::<Units>() != *units {
         return Some("not every unit is owned".to_owned());
     }
-    let total: u64 = serving.iter().map(|revision| u64::from(revision.weight)).sum();
+    let total: u64 = serving.iter().map(|fleet| u64::from(fleet.weight)).sum();
     let mut accounted = 0;
-    for revision in &serving {
-        let counts: Vec<_> = revision.workers.iter().map(|worker| owned_by(assigned, *worker)).collect();
+    for fleet in &serving {
+        let counts: Vec<_> = fleet.workers.iter().map(|worker| owned_by(assigned, *worker)).collect();
         let share = counts.iter().sum::<usize>();
         accounted += share;
         if counts.iter().max() > counts.iter().map(|count| count + 1).min().as_ref() {
             return Some(format!("uneven: {counts:?}"));
         }
         let (weight, total) =
-            if total == 0 { (1, serving.len() as u64) } else { (u64::from(revision.weight), total) };
+            if total == 0 { (1, serving.len() as u64) } else { (u64::from(fleet.weight), total) };
         let exact = units.len() as u64 * weight;
         let (down, up) = ((exact / total) as usize, exact.div_ceil(total) as usize);
         if share < down || share > up {
@@ -53,8 +53,8 @@ fn wrong(units: &Units, revisions: &[Revision<u32>], assigned: &Owners) -> Optio
 }
 
 /// The fewest moves of any division that is right, by trying all of them.
-fn fewest_moves(units: &Units, revisions: &[Revision<u32>], owners: &Owners) -> usize {
-    let workers: Vec<u32> = revisions.iter().flat_map(|revision| revision.workers.clone()).collect();
+fn fewest_moves(units: &Units, fleets: &[Fleet<u32>], owners: &Owners) -> usize {
+    let workers: Vec<u32> = fleets.iter().flat_map(|fleet| fleet.workers.clone()).collect();
     let count = units.len() as u32;
     (0..(workers.len() as u64).pow(count))
         .filter_map(|code| {
@@ -64,7 +64,7 @@ fn fewest_moves(units: &Units, revisions: &[Revision<u32>], owners: &Owners) -> 
                 division.insert(*unit, workers[(code % workers.len() as u64) as usize]);
                 code /= workers.len() as u64;
             }
-            wrong(units, revisions, &division).is_none().then(|| moves(owners, &division))
+            wrong(units, fleets, &division).is_none().then(|| moves(owners, &division))
         })
         .min()
         .expect("some division is right")
@@ -72,24 +72,24 @@ fn fewest_moves(units: &Units, revisions: &[Revision<u32>], owners: &Owners) -> 
 
 struct Case {
     units: Units,
-    revisions: Vec<Revision<u32>>,
+    fleets: Vec<Fleet<u32>>,
     owners: Owners,
 }
 
-/// A random case with at most so many units, workers and revisions; owners may be gone, unwanted or missing.
+/// A random case with at most so many units, workers and fleets; owners may be gone, unwanted or missing.
 fn random_case(random: &mut fastrand::Rng, most: (u32, u32, u32)) -> Case {
     let (units_max, workers_max, revisions_max) = most;
     let units = (0..units_max).filter(|_| random.u8(..) < 220).collect();
-    let mut revisions: Vec<_> = (0..random.u32(1..=revisions_max))
-        .map(|_| Revision { weight: [0, 1, 2, 10, 90, 100][random.usize(..6)], workers: BTreeSet::new() })
+    let mut fleets: Vec<_> = (0..random.u32(1..=revisions_max))
+        .map(|_| Fleet { weight: [0, 1, 2, 10, 90, 100][random.usize(..6)], workers: BTreeSet::new() })
         .collect();
     for worker in 0..random.u32(0..=workers_max) {
-        let at = random.usize(..revisions.len());
-        revisions[at].workers.insert(worker);
+        let at = random.usize(..fleets.len());
+        fleets[at].workers.insert(worker);
     }
     let owned: Units = (0..=units_max).filter(|_| random.u8(..) < 200).collect();
     let owners = owned.into_iter().map(|unit| (unit, random.u32(0..=workers_max))).collect();
-    Case { units, revisions, owners }
+    Case { units, fleets, owners }
 }
 
 #[test]
@@ -97,12 +97,12 @@ fn small_divisions_are_right_and_move_as_little_as_any_other() {
     for seed in 0..4000 {
         let random = &mut fastrand::Rng::with_seed(seed);
         let case = random_case(random, (5, 4, 3));
-        let after = assign(&case.units, &case.revisions, &case.owners);
-        assert_eq!(wrong(&case.units, &case.revisions, &after), None, "seed {seed}");
+        let after = assign(&case.units, &case.fleets, &case.owners);
+        assert_eq!(wrong(&case.units, &case.fleets, &after), None, "seed {seed}");
         if after.is_empty() {
             continue;
         }
-        let fewest = fewest_moves(&case.units, &case.revisions, &case.owners);
+        let fewest = fewest_moves(&case.units, &case.fleets, &case.owners);
         assert_eq!(moves(&case.owners, &after), fewest, "seed {seed}");
     }
 }
@@ -112,10 +112,10 @@ fn large_divisions_are_right_and_dividing_again_moves_nothing() {
     for seed in 0..1500 {
         let random = &mut fastrand::Rng::with_seed(seed);
         let case = random_case(random, (300, 40, 3));
-        let after = assign(&case.units, &case.revisions, &case.owners);
-        assert_eq!(wrong(&case.units, &case.revisions, &after), None, "seed {seed}");
-        assert_eq!(assign(&case.units, &case.revisions, &after), after, "seed {seed}");
-        assert_eq!(assign(&case.units, &case.revisions, &case.owners), after, "seed {seed}");
+        let after = assign(&case.units, &case.fleets, &case.owners);
+        assert_eq!(wrong(&case.units, &case.fleets, &after), None, "seed {seed}");
+        assert_eq!(assign(&case.units, &case.fleets, &after), after, "seed {seed}");
+        assert_eq!(assign(&case.units, &case.fleets, &case.owners), after, "seed {seed}");
     }
 }
 
@@ -125,8 +125,8 @@ fn a_worker_that_comes_takes_its_share_and_nothing_else_moves() {
         let random = &mut fastrand::Rng::with_seed(seed);
         let (count, workers) = (random.u32(1..400), random.u32(1..40));
         let all: Vec<u32> = (0..=workers).collect();
-        let before = assign(&units(count), &[revision(1, &all[1..])], &Owners::new());
-        let after = assign(&units(count), &[revision(1, &all)], &before);
+        let before = assign(&units(count), &[fleet(1, &all[1..])], &Owners::new());
+        let after = assign(&units(count), &[fleet(1, &all)], &before);
         assert!(moves(&before, &after) <= count.div_ceil(workers + 1) as usize, "seed {seed}");
         assert_eq!(moves(&before, &after), owned_by(&after, 0), "seed {seed}");
     }
@@ -138,8 +138,8 @@ fn when_a_worker_goes_only_its_units_move() {
         let random = &mut fastrand::Rng::with_seed(seed);
         let (count, workers) = (random.u32(1..400), random.u32(2..40));
         let all: Vec<u32> = (0..workers).collect();
-        let before = assign(&units(count), &[revision(1, &all)], &Owners::new());
-        let after = assign(&units(count), &[revision(1, &all[1..])], &before);
+        let before = assign(&units(count), &[fleet(1, &all)], &Owners::new());
+        let after = assign(&units(count), &[fleet(1, &all[1..])], &before);
         assert_eq!(moves(&before, &after), owned_by(&before, 0), "seed {seed}");
     }
 }
@@ -147,27 +147,27 @@ fn when_a_worker_goes_only_its_units_move() {
 #[test]
 fn a_canary_takes_its_weight_and_gives_it_back() {
     let stable = [1, 2, 3];
-    let before = assign(&units(64), &[revision(100, &stable)], &Owners::new());
-    let canary = assign(&units(64), &[revision(90, &stable), revision(10, &[9])], &before);
+    let before = assign(&units(64), &[fleet(100, &stable)], &Owners::new());
+    let canary = assign(&units(64), &[fleet(90, &stable), fleet(10, &[9])], &before);
     // A tenth of 64 is 6.4, and rounding up moves more than rounding down.
     assert_eq!((owned_by(&canary, 9), moves(&before, &canary)), (6, 6));
-    let half = assign(&units(64), &[revision(50, &stable), revision(50, &[9])], &canary);
+    let half = assign(&units(64), &[fleet(50, &stable), fleet(50, &[9])], &canary);
     assert_eq!((owned_by(&half, 9), moves(&canary, &half)), (32, 26));
-    let back = assign(&units(64), &[revision(100, &stable), revision(0, &[9])], &canary);
+    let back = assign(&units(64), &[fleet(100, &stable), fleet(0, &[9])], &canary);
     assert_eq!((owned_by(&back, 9), moves(&canary, &back)), (0, 6));
 }
 
 #[test]
 fn a_share_that_nobody_can_serve_goes_to_the_others() {
-    let alone = assign(&units(10), &[revision(90, &[]), revision(10, &[5])], &Owners::new());
+    let alone = assign(&units(10), &[fleet(90, &[]), fleet(10, &[5])], &Owners::new());
     assert_eq!(owned_by(&alone, 5), 10);
-    let weightless = assign(&units(10), &[revision(100, &[]), revision(0, &[5])], &Owners::new());
+    let weightless = assign(&units(10), &[fleet(100, &[]), fleet(0, &[5])], &Owners::new());
     assert_eq!(owned_by(&weightless, 5), 10);
-    assert_eq!(assign(&units(10), &[revision(100, &[])], &alone), Owners::new());
+    assert_eq!(assign(&units(10), &[fleet(100, &[])], &alone), Owners::new());
 }
 
 #[test]
 fn neighbours_come_to_different_workers() {
-    let fresh = assign(&units(8), &[revision(1, &[0, 1])], &Owners::new());
+    let fresh = assign(&units(8), &[fleet(1, &[0, 1])], &Owners::new());
     assert_eq!(fresh.values().copied().collect::<Vec<_>>(), [0, 1, 0, 1, 0, 1, 0, 1]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tidegate_plan::{Book, Holding, Orders, Revision, Seen, assign};
+use tidegate_plan::{Book, Fleet, Holding, Orders, Seen, assign};
 
 type Holdings = BTreeMap<u32, u64>;
 /// A worker, the orders it followed, and what it holds.
@@ -51,9 +51,20 @@ fn the_units_of_the_dead_are_given_on_at_once_under_a_higher_epoch() {
 #[test]
 fn with_nobody_to_go_on_the_dead_keep_what_they_have() {
     let book = Book::new(0).turn(&target(&[(1, 10)]), &Seen::default());
-    let dead = Seen { dead: BTreeSet::from([10]), ..Seen::default() };
-    assert_eq!(book.turn(&target(&[]), &dead), book);
+    let dead = Seen { dead: BTreeSet::from([10, 11]), ..Seen::default() };
     assert_eq!(book.turn(&target(&[(1, 10)]), &dead), book);
+    assert_eq!(book.turn(&target(&[(1, 11)]), &dead), book);
+}
+
+#[test]
+fn a_unit_of_the_dead_that_nobody_is_to_own_becomes_free() {
+    let book = Book::new(0).turn(&target(&[(1, 10)]), &Seen::default());
+    let dead = Seen { dead: BTreeSet::from([10]), ..Seen::default() };
+    let taken = book.turn(&target(&[]), &dead);
+    assert_eq!((taken.given(), taken.taken()), (target(&[]), target(&[(1, 10)])));
+    let free = taken.turn(&target(&[]), &dead);
+    assert_eq!((free.given(), free.taken()), (target(&[]), target(&[])));
+    assert_eq!(orders(&free.turn(&target(&[(1, 11)]), &dead), 11), [(1, 2)]);
 }
 
 #[test]
@@ -178,7 +189,7 @@ fn units_arrive_where_they_belong_and_never_have_two_living_owners() {
                 let ready: BTreeSet<u32> = (0..workers)
                     .filter(|id| !world.dead.contains(id) && (quiet || world.random.bool()))
                     .collect();
-                wanted = assign(&all, &[Revision { weight: 1, workers: ready }], &wanted);
+                wanted = assign(&all, &[Fleet { weight: 1, workers: ready }], &wanted);
             }
             if change && world.random.u8(..) < 60 && world.dead.len() + 1 < workers as usize {
                 let id = world.random.u32(..workers);
@@ -186,7 +197,7 @@ fn units_arrive_where_they_belong_and_never_have_two_living_owners() {
                 world.workers.get_mut(&id).unwrap().zombie = true;
                 seen.dead = world.dead.clone();
                 let left = (0..workers).filter(|id| !world.dead.contains(id)).collect();
-                wanted = assign(&all, &[Revision { weight: 1, workers: left }], &wanted);
+                wanted = assign(&all, &[Fleet { weight: 1, workers: left }], &wanted);
             }
             let next = book.turn(&wanted, &seen);
             for id in 0..workers {

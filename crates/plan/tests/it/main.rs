@@ -2,3 +2,7 @@
 
 mod assign;
 mod book;
+mod decide;
+mod rollout;
+mod scale;
+mod world;

@@ -1,53 +1,69 @@
-//! A manifest running on this machine: buffers, workers and user code, from start to drained.
+//! A manifest running on this machine: buffers, workers of any number of versions, and user code.
 //!
-//! Every vertex replica is a task of this process, user code a process each. What a run is told to do comes in calls
-//! ([`Engine::drain`], [`Engine::stop`]); what it is doing is read with [`Engine::snapshot`]. Invariant: sources end
-//! first, and nothing downstream ends before everything they gave is settled, unless time runs out or somebody
-//! insists; what is then left stays in the journal for the next run.
+//! Every worker is a task of this process, user code a process each. Which versions of a vertex may be run, which
+//! workers exist and how units are shared between versions comes in calls, each of them a wish that stands; what
+//! follows happens in [`Engine::turn`], and what there is shows in [`Engine::seen`]. Nothing is decided here beyond who
+//! owns what. Invariant: a worker that was told to go ends only once it owns nothing, and its user code after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::check::Checked;
-use api::resolve::{self, PipelineSettings, VertexKind, VertexSettings};
+use api::resolve::VertexKind;
+use api::revision::Revision;
 use api::{MonoVertex, Pipeline};
-use connect::buffer::journal::{JournalBuffer, VertexSettings as BufferSettings};
+use connect::incident::Incident;
+use connect::source::Inputs;
 use journal::{FileDisk, Journal};
-use model::Name;
-use model::door::buffer::Buffer;
+use keeper::Picture;
+use plan::Time;
+use plan::seen::WorkerName;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use worker::{Families, Graph};
 
 use super::process::environment::Machine;
-use super::process::{self, Host, Supervisor};
+use super::process::{self, Host};
 use super::program::Chosen;
 use super::secrets::Values;
-use super::snapshot::Snapshot;
 use super::state::StateDir;
 
+mod crew;
 mod gauge;
+pub mod keeping;
+mod member;
+mod open;
 mod parts;
-mod replica;
+mod probe;
+mod run;
+mod seen;
+mod units;
 mod user_code;
 
-use gauge::Gauges;
-use parts::Parts;
-use replica::{Desired, Outcome, Replica};
+pub(super) use parts::{alone, exclusive};
+pub use run::Drained;
 
-/// How often the drain looks whether everything is settled.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// Unsettled bytes in one partition, at most.
-const PARTITION_BYTES_MAX: u64 = 1 << 30;
-/// A commit may hold what a whole batch became, and user code decides how much that is.
-const TRANSACTION_BYTES_MAX: usize = 512 * 1024 * 1024;
+use crew::Crew;
+use gauge::Gauges;
+use keeping::{Keeping, WorkerView};
+use open::{refuse_what_cannot_run, settings_of};
+use parts::{Kept, Parts};
+
+/// The time between turns while nothing happens.
+const TURN_EVERY: Duration = Duration::from_millis(100);
+/// The time between turns while units change hands, at first and when that takes long.
+const TURN_SOON: Duration = Duration::from_millis(5);
+const TURN_LATER: Duration = Duration::from_millis(50);
+/// So many turns in a row are made soon.
+const SOON_MAX: u32 = 200;
+/// How long the processes of all workers may take to end, beyond what their workers have.
+const PROCESSES_END_WITHIN: Duration = Duration::from_secs(20);
 
 /// What runs.
 #[derive(Clone, Debug)]
@@ -58,15 +74,13 @@ pub enum Object {
     Mono(Box<Checked<MonoVertex>>),
 }
 
-/// Everything a run needs.
+/// Everything that does not depend on versions.
 pub struct Config {
-    /// What runs.
+    /// The shape of what runs: its vertices, edges and partitions, and how event time is judged.
     pub object: Object,
-    /// What runs each user container.
-    pub programs: Vec<Chosen>,
-    /// Secrets and config maps.
+    /// Secrets and config maps, as they are at the start.
     pub values: Values,
-    /// The state directory, held for as long as the run lasts.
+    /// The state directory, held for as long as the engine lives.
     pub state: StateDir,
     /// Where sockets are; its path is short.
     pub run_dir: PathBuf,
@@ -80,7 +94,20 @@ pub struct Config {
     pub durability: journal::Durability,
 }
 
-/// Why a run cannot start or go on.
+/// A version of one vertex.
+#[derive(Debug)]
+pub struct Version {
+    /// Its name; of two versions of a vertex with the same name the last that was kept counts, for workers to come.
+    pub revision: Revision,
+    /// The manifest that it comes from. Its shape is that of the engine.
+    pub object: Object,
+    /// What runs each user container of the vertex.
+    pub programs: Vec<Chosen>,
+    /// Secrets and config maps.
+    pub values: Values,
+}
+
+/// Why something cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The journal cannot be used.
@@ -106,6 +133,12 @@ pub enum Error {
         /// What is missing.
         why: &'static str,
     },
+    /// Something is named that there is not.
+    #[error("find {what}: there is none")]
+    Unknown {
+        /// What.
+        what: String,
+    },
     /// The environment of a user container cannot be made.
     #[error("prepare container {container}")]
     Container {
@@ -118,160 +151,307 @@ pub enum Error {
     /// User code cannot be looked after.
     #[error(transparent)]
     Process(#[from] process::Error),
-    /// A replica's task ended in a way that none ever should.
-    #[error("keep {replica} running: {why}")]
+    /// A task ended in a way that none ever should.
+    #[error("keep {worker} running: {why}")]
     Task {
-        /// The replica.
-        replica: String,
+        /// Whose.
+        worker: String,
         /// What happened.
         why: String,
     },
 }
 
-/// How a drain ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drained {
-    /// Everything that had come in was finished in time.
-    pub complete: bool,
-    /// Messages that are not settled, by vertex; those with none are left out.
-    pub left: BTreeMap<String, u64>,
+/// A named error with whose it is.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// The vertex.
+    pub vertex: String,
+    /// The number of the worker, in whichever version.
+    pub replica: u32,
+    /// What happened.
+    pub incident: Incident,
 }
 
-impl Drained {
-    /// Messages left in all.
-    pub fn total(&self) -> u64 {
-        self.left.values().sum()
+type Joined = Result<(Id, ()), JoinError>;
+
+/// What runs of one object.
+pub struct Engine {
+    parts: Arc<Parts>,
+    crews: BTreeMap<String, Crew>,
+    tasks: JoinSet<()>,
+    /// Whose task it is.
+    names: HashMap<Id, (String, WorkerName)>,
+    /// Tasks that have ended and were not taken note of.
+    joined: VecDeque<Joined>,
+    keeping: Keeping,
+    picture: Arc<Picture>,
+    changed: Arc<Notify>,
+    /// When the next turn is due, and how many in a row were made soon.
+    due: Instant,
+    soon: u32,
+    clock: Clock,
+    journal: Option<Arc<Journal<FileDisk>>>,
+    gauges: Gauges,
+    announcements: Vec<String>,
+    registry: Registry,
+}
+
+/// The time of day, which never goes back while the engine lives.
+struct Clock {
+    begun: Instant,
+    since_epoch: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { begun: Instant::now(), since_epoch }
+    }
+
+    fn now(&self) -> model::Time {
+        let nanos = (self.since_epoch + self.begun.elapsed()).as_nanos();
+        model::Time::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
 }
 
-/// A running manifest.
-pub struct Engine {
-    parts: Arc<Parts>,
-    replicas: JoinSet<(Role, Result<Outcome, Error>)>,
-    processes: JoinSet<Result<(), process::Error>>,
-    processes_stop: CancellationToken,
-    desired: BTreeMap<Role, watch::Sender<Desired>>,
-    running: BTreeMap<Role, usize>,
-    journal: Option<Arc<Journal<FileDisk>>>,
-    gauges: Gauges,
-    urls: Vec<(String, String)>,
-    announcements: Vec<String>,
-    registry: Registry,
-    state: StateDir,
+/// The buffers cannot be looked at.
+fn unreadable(error: &model::door::Error) -> Error {
+    Error::Buffer(error.chain())
 }
 
-/// Which replicas end together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Role {
-    /// They bring messages in.
-    Source,
-    /// They only pass on what came in.
-    Inner,
+/// The number of a worker as connectors and user code know it.
+fn replica_number(name: &WorkerName) -> Result<u16, Error> {
+    let unknown = |_| Error::Unknown { what: format!("replica {}", name.replica) };
+    u16::try_from(name.replica).map_err(unknown)
 }
 
 impl Engine {
-    /// Starts everything. When it returns, every door is open; user code may still be starting.
-    pub async fn start(config: Config) -> Result<Self, Error> {
-        let Config { object, programs, values, state, run_dir, host, machine, http_bind, durability } =
-            config;
+    /// Opens journal and buffers. Nothing runs, and no source is read.
+    pub async fn open(config: Config) -> Result<Self, Error> {
+        let Config { object, values, state, run_dir, host, machine, http_bind, durability } = config;
         let pipeline = settings_of(&object);
         let graph = match &object {
             Object::Pipeline(_) => Graph::of(&pipeline),
             Object::Mono(_) => Graph::default(),
         };
         refuse_what_cannot_run(&pipeline)?;
-        let journal = open_journal(&state, &object, durability)?;
-        let (buffer, first_epoch) = open_buffer(journal.as_ref(), &pipeline, &graph)?;
+        let journal = open::journal(&state, &object, durability)?;
+        let announcements = match &journal {
+            Some(journal) => open::note_sources(journal, &object, &pipeline)?,
+            None => Vec::new(),
+        };
+        let (buffer, floor) = open::buffer(journal.as_ref(), &pipeline, &graph)?;
         let mut registry = Registry::default();
         let families = Families::register(&mut registry);
+        let settings = keeper::Settings::new(pipeline.watermark.clone());
+        let shape = keeping::graph_of(&pipeline, &graph);
+        let keeping = Keeping::new(shape, settings, floor, buffer.clone());
         let parts = Arc::new(Parts {
-            object,
+            is_pipeline: matches!(object, Object::Pipeline(_)),
             pipeline,
             graph,
             buffer,
-            values,
             http_bind,
+            inputs: Inputs::default(),
             families,
-            epochs: AtomicU64::new(first_epoch),
+            state,
+            run_dir,
+            host,
+            machine,
             incarnations: AtomicU64::new(fastrand::u64(1..u64::MAX / 2)),
+            containers: AtomicU32::new(0),
         });
+        let changed = Arc::new(Notify::new());
+        let shape = Arc::new(Version { revision: Revision::default(), object, programs: Vec::new(), values });
+        let mut crews = BTreeMap::new();
+        for vertex in &parts.pipeline.vertices {
+            let kept = Arc::new(Kept::new(&vertex.name, shape.clone())?);
+            crews.insert(vertex.name.clone(), Crew::new(&parts, &kept, &changed));
+        }
         let mut engine = Self {
             parts,
-            replicas: JoinSet::new(),
-            processes: JoinSet::new(),
-            processes_stop: CancellationToken::new(),
-            desired: [Role::Source, Role::Inner].map(|role| (role, watch::channel(Desired::Run).0)).into(),
-            running: BTreeMap::new(),
+            crews,
+            tasks: JoinSet::new(),
+            names: HashMap::new(),
+            joined: VecDeque::new(),
+            keeping,
+            picture: Arc::default(),
+            changed,
+            due: Instant::now(),
+            soon: 0,
+            clock: Clock::start(),
             journal,
             gauges: Gauges::default(),
-            urls: Vec::new(),
-            announcements: programs.iter().map(|chosen| chosen.announcement.clone()).collect(),
+            announcements,
             registry,
-            state,
         };
-        engine.start_replicas(&programs, (&run_dir, &host, machine)).await?;
+        engine.keeping.look().await.map_err(|error| unreadable(&error))?;
         Ok(engine)
     }
 
-    async fn start_replicas(
-        &mut self,
-        programs: &[Chosen],
-        (run_dir, host, machine): (&PathBuf, &Host, Machine),
-    ) -> Result<(), Error> {
-        let parts = self.parts.clone();
-        let mut numbers = 0;
-        for vertex in &parts.pipeline.vertices {
-            let replicas = parts.replicas(vertex, &mut self.announcements);
-            for number in 0..replicas {
-                let place = user_code::Place {
-                    parts: &parts,
-                    state: &self.state,
-                    run_dir,
-                    machine,
-                    vertex: &vertex.name,
-                    replica: number,
-                };
-                let own = programs.iter().filter(|chosen| chosen.container.vertex == vertex.name);
-                let code = user_code::prepare(own, &place, &mut numbers, &mut self.announcements)?;
-                let mut replica =
-                    Replica::new(parts.clone(), vertex.clone(), (number, replicas), code.directories);
-                for container in code.containers {
-                    let (supervisor, handle) = Supervisor::new(container, host.clone(), replica.incidents());
-                    replica.watch(handle);
-                    let stop = self.processes_stop.clone();
-                    self.processes.spawn(supervisor.run(stop));
-                }
-                replica.stand_ins = code.stand_ins;
-                let first = replica.open().await?;
-                self.urls.extend(first.urls.iter().map(|url| (vertex.name.clone(), url.clone())));
-                self.gauges.add(&replica);
-                let role = if vertex.kind == VertexKind::Source { Role::Source } else { Role::Inner };
-                *self.running.entry(role).or_default() += 1;
-                let desired = self.desired[&role].subscribe();
-                self.replicas.spawn(async move { (role, replica.run(first, desired).await) });
-            }
+    /// From here on this version of a vertex may be run. Another version of the same name is replaced for workers to
+    /// come. A version of a vertex that its manifest or the shape does not have is not kept; whoever asks for a worker
+    /// of it is told.
+    pub fn keep(&mut self, vertex: &str, version: Arc<Version>) {
+        let kept = Kept::new(vertex, version);
+        match kept.and_then(|kept| Ok((self.crew(vertex)?, kept))) {
+            Ok((crew, kept)) => crew.keep(Arc::new(kept)),
+            Err(error) => tracing::warn!(vertex, %error, "a version is not kept"),
         }
-        info!(pipeline = self.parts.pipeline.name, replicas = self.replicas.len(), "everything has started");
+    }
+
+    /// Every version of a vertex that is not in `keep` is forgotten once no worker runs it: its signals, its logs and its
+    /// volumes go with it.
+    pub fn forget(&mut self, vertex: &str, keep: &BTreeSet<Revision>) {
+        if let Some(crew) = self.crews.get_mut(vertex) {
+            crew.forget(keep);
+        }
+    }
+
+    /// From here on this worker exists. It starts in the background and owns nothing before it is ready and its version
+    /// has a share. Fails when the version was not kept. One that was told to go and still owns something stays after all;
+    /// one that is ending already is seen until it is gone, and only then can be asked for again.
+    pub fn ensure(&mut self, vertex: &str, name: &WorkerName) -> Result<(), Error> {
+        let now = Time::from_millis(self.clock.now().millis());
+        if let Some(member) = self.crew(vertex)?.ensure(name, now)? {
+            let id = self.tasks.spawn(member.run()).id();
+            self.names.insert(id, (vertex.to_owned(), name.clone()));
+            self.hurry();
+        }
         Ok(())
     }
 
+    /// The worker is given no more units; once it owns none it ends, and its user code after it.
+    pub fn retire(&mut self, vertex: &str, name: &WorkerName) {
+        if let Some(crew) = self.crews.get_mut(vertex) {
+            crew.retire(name);
+            self.hurry_if_asked(vertex);
+        }
+    }
+
+    /// The worker ends, and leaves what is in hand undone, except for writes to the outside that are under way: they have
+    /// this time to come to their end. What is left undone stays where it was read.
+    pub fn cut(&mut self, vertex: &str, name: &WorkerName, within: Duration) {
+        if let Some(crew) = self.crews.get_mut(vertex) {
+            crew.cut(name, within);
+            self.hurry();
+        }
+    }
+
+    /// How the units of a vertex are shared between versions, by weight. Versions that are not named own nothing.
+    ///
+    /// Exact to one slot for vertices that read slots. A source's share is counted in workers: each that serves reads
+    /// for itself, so weights only choose between versions where a worker of either could read the same replica's
+    /// part. Vertices that keep order, and sources that only one worker can open, have one owner at a time.
+    pub fn share(&mut self, vertex: &str, shares: BTreeMap<Revision, u32>) {
+        if let Some(crew) = self.crews.get_mut(vertex) {
+            crew.share(shares);
+            self.hurry_if_asked(vertex);
+        }
+    }
+
+    /// Whether the units of a source vertex are owned at all. They are not until somebody says so.
+    pub fn read(&mut self, vertex: &str, on: bool) {
+        if let Some(crew) = self.crews.get_mut(vertex)
+            && crew.kind == VertexKind::Source
+        {
+            crew.read(on);
+            self.hurry_if_asked(vertex);
+        }
+    }
+
+    /// From the next turn on event time is judged by these settings. What was published stays.
+    pub fn set_watermark(&mut self, watermark: api::resolve::Watermark) {
+        self.keeping.set_watermark(watermark);
+    }
+
+    /// From the next turn on these are the bounds of patience with workers that are silent, or that do not let go of what
+    /// they were told to release.
+    pub fn set_patience(&mut self, settings: keeper::OwnersSettings) {
+        self.keeping.set_patience(settings);
+    }
+
+    /// Whether a worker of this vertex has to be gone before its successor can work: order is kept, state lies on its
+    /// volume, or its source can be open only once.
+    pub fn is_bound(&self, vertex: &str) -> bool {
+        self.crews.get(vertex).is_some_and(Crew::is_bound)
+    }
+
+    /// Why a vertex has work for no more than one worker on one machine, if so.
+    pub fn alone(&self, vertex: &str) -> Option<&'static str> {
+        self.crews.get(vertex).and_then(Crew::alone)
+    }
+
+    /// Workers that cannot start because another one has what only one can have, with what that is.
+    pub fn waiting(&self, vertex: &str) -> Vec<(WorkerName, &'static str)> {
+        let workers = self.crews.get(vertex).into_iter().flat_map(|crew| &crew.workers);
+        workers.filter_map(|(name, worker)| Some((name.clone(), worker.shown.waits()?))).collect()
+    }
+
+    /// Everything that has to happen again and again: notes what has ended, decides who owns what, tells the workers.
+    /// To be called whenever [`Engine::changed`] returns. Dropping the future loses nothing.
+    pub async fn turn(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        let time = Time::from_millis(now.millis());
+        self.reap(time)?;
+        let (mut wanted, mut lives) = (BTreeMap::new(), Vec::new());
+        for crew in self.crews.values_mut() {
+            crew.look(time);
+            wanted.insert(crew.name.clone(), crew.wanted());
+            lives.extend(crew.lives().into_iter().map(|(life, gone)| WorkerView {
+                vertex: crew.name.clone(),
+                incarnation: life.incarnation,
+                handle: life.handle,
+                watermark: crew.watermark.clone(),
+                gone,
+            }));
+        }
+        self.picture = self.keeping.turn(&lives, &wanted, now).await.map_err(|error| unreadable(&error))?;
+        let mut is_moving = false;
+        for crew in self.crews.values_mut() {
+            let name = crew.name.clone();
+            is_moving |= crew.act(|incarnation| self.keeping.is_clear(&name, incarnation));
+            is_moving |= !self.keeping.is_settled(&name);
+        }
+        self.soon = if is_moving { self.soon.saturating_add(1) } else { 0 };
+        let wait = match self.soon {
+            0 => TURN_EVERY,
+            1..=SOON_MAX => TURN_SOON,
+            _ => TURN_LATER,
+        };
+        self.due = Instant::now() + wait;
+        Ok(())
+    }
+
+    /// Returns when a turn is worth its while: something has ended or become ready, units are changing hands, or nothing
+    /// has happened for 100 ms. Dropping the future loses nothing.
+    pub async fn changed(&mut self) {
+        if !self.joined.is_empty() {
+            return;
+        }
+        tokio::select! {
+            Some(joined) = self.tasks.join_next_with_id() => self.joined.push_back(joined),
+            () = self.changed.notified() => {}
+            () = tokio::time::sleep_until(self.due) => {}
+        }
+    }
+
     /// Where sources listen: vertex and URL.
-    pub fn urls(&self) -> &[(String, String)] {
-        &self.urls
+    pub fn urls(&self) -> Vec<(String, String)> {
+        let mut urls = Vec::new();
+        for (name, crew) in &self.crews {
+            let found = crew.workers.values().flat_map(|worker| worker.shown.urls());
+            for url in found.map(|url| (name.clone(), url)) {
+                // Workers of one vertex share what they listen on.
+                if !urls.contains(&url) {
+                    urls.push(url);
+                }
+            }
+        }
+        urls
     }
 
-    /// Everything that stands in for something else, one sentence each.
-    pub fn announcements(&self) -> &[String] {
-        &self.announcements
-    }
-
-    /// The run at this moment.
-    pub async fn snapshot(&mut self) -> Snapshot {
-        let pending = self.pending().await;
-        self.gauges.snapshot(&self.parts, &pending)
-    }
-
-    /// The counters of all replicas in OpenMetrics text.
+    /// The counters of all workers in OpenMetrics text.
     pub fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
@@ -279,203 +459,81 @@ impl Engine {
         text
     }
 
-    /// The latest named errors of every replica, oldest first.
-    pub fn incidents(&self) -> Vec<connect::incident::Incident> {
-        self.gauges.incidents()
+    /// The latest named errors of every worker, and of some that are gone, oldest first.
+    pub fn incidents(&self) -> Vec<Reported> {
+        let mut all: Vec<_> = self.crews.values().flat_map(Crew::incidents).collect();
+        all.sort_by_key(|reported| reported.incident.at);
+        all
     }
 
-    /// Waits until every source has given all it ever will, or until something fails for good.
-    pub async fn exhausted(&mut self) -> Result<(), Error> {
-        while self.running.get(&Role::Source).copied().unwrap_or(0) > 0 {
-            self.next_end().await?;
+    /// What the keeper made of the last turn: watermarks, and why they are where they are.
+    pub fn picture(&self) -> Arc<Picture> {
+        self.picture.clone()
+    }
+
+    /// Ends everything: what is in hand is finished if that takes less than `grace`; the journal keeps the rest.
+    pub async fn close(self, grace: Duration) -> Result<(), Error> {
+        self.stop(grace).await.map(|_| ())
+    }
+
+    /// Has the next turn made soon unless everything that was asked of a vertex is so: wishes are repeated all the time.
+    fn hurry_if_asked(&mut self, vertex: &str) {
+        if self.crews.get(vertex).is_some_and(|crew| crew.is_asked) {
+            self.hurry();
         }
-        Ok(())
     }
 
-    /// Stops the sources, lets everything inside be finished, then stops the rest. Ends early when `limit` is over;
-    /// what is then left stays in the journal.
-    pub async fn drain(&mut self, limit: Duration) -> Result<Drained, Error> {
-        let deadline = Instant::now() + limit;
-        self.gauges.drain_until(deadline);
-        let complete = match tokio::time::timeout(limit, self.drain_fully()).await {
-            Ok(outcome) => outcome.map(|()| true)?,
-            Err(_) => false,
-        };
-        Ok(Drained { complete, left: self.left().await })
+    /// Has the next turn made soon.
+    fn hurry(&mut self) {
+        self.due = self.due.min(Instant::now() + TURN_SOON);
     }
 
-    async fn drain_fully(&mut self) -> Result<(), Error> {
-        self.tell(Role::Source, Desired::Finish);
-        self.exhausted().await?;
-        while !self.is_empty().await {
-            tokio::select! {
-                ended = self.next_end() => ended?,
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+    fn crew(&mut self, vertex: &str) -> Result<&mut Crew, Error> {
+        self.crews.get_mut(vertex).ok_or_else(|| Error::Unknown { what: format!("vertex {vertex}") })
+    }
+
+    /// Takes note of tasks that have ended.
+    fn reap(&mut self, now: Time) -> Result<(), Error> {
+        while let Some(joined) = self.tasks.try_join_next_with_id() {
+            self.joined.push_back(joined);
+        }
+        while let Some(joined) = self.joined.pop_front() {
+            let id = joined.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+            let (vertex, name) = self.names.remove(&id).expect("every task has a name");
+            if let Err(error) = joined {
+                let worker = format!("{vertex}-{}-{}", name.revision, name.replica);
+                return Err(Error::Task { worker, why: error.to_string() });
+            }
+            if let Some(crew) = self.crews.get_mut(&vertex) {
+                crew.ended(&name, now);
             }
         }
         Ok(())
     }
 
-    /// Stops everything: what is in hand is finished if that takes less than `grace`. The journal keeps the rest.
-    pub async fn stop(mut self, grace: Duration) -> Result<Drained, Error> {
-        self.tell(Role::Source, Desired::Finish);
-        self.tell(Role::Inner, Desired::Finish);
-        let finished = async {
-            while self.running.values().sum::<usize>() > 0 {
-                self.next_end().await?;
-            }
-            Ok(())
-        };
-        let finished = tokio::time::timeout(grace, finished).await;
-        self.replicas.shutdown().await;
-        self.processes_stop.cancel();
-        while let Some(joined) = self.processes.join_next().await {
-            let ended = joined
-                .map_err(|error| Error::Task { replica: "user code".to_owned(), why: error.to_string() })?;
-            ended?;
+    /// Ends every worker and its user code.
+    async fn end_workers(&mut self, grace: Duration) {
+        for worker in self.crews.values().flat_map(|crew| crew.workers.values()) {
+            worker.stop(grace);
         }
-        let left = self.left().await;
-        if let Some(journal) = self.journal.take() {
-            let directory = self.state.journal();
-            let closed = tokio::task::spawn_blocking(move || journal.close()).await;
-            let closed = closed
-                .map_err(|error| Error::Task { replica: "journal".to_owned(), why: error.to_string() })?;
-            closed.map_err(|source| Error::Journal { directory, source })?;
-        }
-        let complete = matches!(finished, Ok(Ok(()))) && left.is_empty();
-        finished.unwrap_or(Ok(())).map(|()| Drained { complete, left })
-    }
-
-    fn tell(&self, role: Role, desired: Desired) {
-        self.desired[&role].send_replace(desired);
-    }
-
-    /// Waits for the next replica or process to end.
-    async fn next_end(&mut self) -> Result<(), Error> {
-        tokio::select! {
-            Some(joined) = self.replicas.join_next(), if !self.replicas.is_empty() => {
-                let task = |why: String| Error::Task { replica: "a replica".to_owned(), why };
-                let (role, outcome) = joined.map_err(|error| task(error.to_string()))?;
-                outcome?;
-                *self.running.get_mut(&role).expect("it was counted when it started") -= 1;
-                Ok(())
-            }
-            Some(joined) = self.processes.join_next(), if !self.processes.is_empty() => {
-                let ended = joined.map_err(|error| Error::Task { replica: "user code".to_owned(), why: error.to_string() })?;
-                Ok(ended?)
-            }
-            else => std::future::pending().await,
-        }
-    }
-
-    /// Whether nothing lies between vertices or in one.
-    async fn is_empty(&self) -> bool {
-        // The buffers first: what a vertex has in hand is unsettled in its buffer too.
-        self.pending().await.values().all(|pending| *pending == 0) && self.gauges.in_hand() == 0
-    }
-
-    async fn left(&self) -> BTreeMap<String, u64> {
-        self.pending().await.into_iter().filter(|(_, pending)| *pending > 0).collect()
-    }
-
-    /// Unsettled messages in front of each vertex.
-    async fn pending(&self) -> BTreeMap<String, u64> {
-        let mut pending = BTreeMap::new();
-        let Some(buffer) = &self.parts.buffer else { return pending };
-        for vertex in &self.parts.pipeline.vertices {
-            if vertex.kind != VertexKind::Source
-                && let Ok(levels) = buffer.levels(&vertex.name).await
-            {
-                pending.insert(vertex.name.clone(), levels.iter().map(|level| level.messages).sum());
-            }
-        }
-        pending
-    }
-}
-
-/// The settings of what runs; a mono vertex is a pipeline of one vertex.
-fn settings_of(object: &Object) -> PipelineSettings {
-    match object {
-        Object::Pipeline(pipeline) => resolve::pipeline(pipeline),
-        Object::Mono(mono) => {
-            let (vertex, lifecycle) = resolve::mono_vertex(mono);
-            PipelineSettings {
-                name: mono.name().to_owned(),
-                namespace: mono.namespace().to_owned(),
-                inter_step_buffer_service: String::new(),
-                compression: resolve::Compression::None,
-                lifecycle,
-                watermark: resolve::Watermark { enabled: false, max_delay: Duration::ZERO, idle: None },
-                vertices: vec![vertex],
-                edges: Vec::new(),
-            }
-        }
-    }
-}
-
-fn refuse_what_cannot_run(pipeline: &PipelineSettings) -> Result<(), Error> {
-    let refuse = |vertex: &VertexSettings, why| Err(Error::Unsupported { vertex: vertex.name.clone(), why });
-    for vertex in &pipeline.vertices {
-        if vertex.kind == VertexKind::Reduce {
-            return refuse(
-                vertex,
-                "this version has no reduce vertices yet; everything else of the manifest is fine",
+        let limit = grace + PROCESSES_END_WITHIN;
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            tracing::warn!(
+                workers = self.tasks.len(),
+                ?limit,
+                "workers are cut off that did not end in time"
             );
-        }
-        if !vertex.side_inputs.is_empty() {
-            return refuse(
-                vertex,
-                "this version has no side inputs yet; everything else of the manifest is fine",
-            );
+            self.tasks.shutdown().await;
         }
     }
-    Ok(())
-}
 
-/// A pipeline always has a journal; a mono vertex when its source has to be remembered.
-fn open_journal(
-    state: &StateDir,
-    object: &Object,
-    durability: journal::Durability,
-) -> Result<Option<Arc<Journal<FileDisk>>>, Error> {
-    if let Object::Mono(mono) = object {
-        let source = mono.spec.source.as_ref();
-        let remembers = source.is_some_and(|source| source.http.is_some() || source.file.is_some());
-        if !remembers {
-            return Ok(None);
-        }
+    async fn close_journal(&mut self) -> Result<(), Error> {
+        let Some(journal) = self.journal.take() else { return Ok(()) };
+        let directory = self.parts.state.journal();
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        let closed =
+            closed.map_err(|error| Error::Task { worker: "journal".to_owned(), why: error.to_string() })?;
+        closed.map_err(|source| Error::Journal { directory, source })
     }
-    let directory = state.journal();
-    let failed = |source| Error::Journal { directory: directory.clone(), source };
-    let disk = FileDisk::open(&directory).map_err(failed)?;
-    let options = journal::Options {
-        durability,
-        transaction_bytes_max: TRANSACTION_BYTES_MAX,
-        ..journal::Options::default()
-    };
-    Ok(Some(Arc::new(Journal::open(disk, options).map_err(failed)?)))
-}
-
-type OpenBuffer = (Option<Arc<dyn Buffer>>, u64);
-
-fn open_buffer(
-    journal: Option<&Arc<Journal<FileDisk>>>,
-    pipeline: &PipelineSettings,
-    graph: &Graph,
-) -> Result<OpenBuffer, Error> {
-    let Some(journal) = journal else { return Ok((None, 1)) };
-    let of_vertex = |vertex: &VertexSettings| BufferSettings {
-        name: Name::new(&vertex.name),
-        topology: graph
-            .topology(&vertex.name)
-            .unwrap_or(model::Topology { partitions: 1, slots_per_partition: 1 }),
-        writers: graph.writers(&vertex.name),
-        messages_max: vertex.limits.buffer_usable_length(),
-        bytes_max: PARTITION_BYTES_MAX,
-    };
-    let vertices = pipeline.vertices.iter().map(of_vertex).collect();
-    let buffer =
-        JournalBuffer::open(journal.clone(), vertices).map_err(|error| Error::Buffer(error.chain()))?;
-    let first_epoch = buffer.highest_epoch().0 + 1;
-    Ok((Some(Arc::new(buffer)), first_epoch))
 }

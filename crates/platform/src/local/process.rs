@@ -199,6 +199,10 @@ pub struct Status {
 /// A cheap handle on a supervised process.
 #[derive(Clone, Debug)]
 pub struct Handle {
+    /// Whose it is.
+    pub name: Name,
+    /// Where its output is kept.
+    pub log: PathBuf,
     /// What it is doing, as it changes.
     pub status: watch::Receiver<Status>,
     restart: Arc<Notify>,
@@ -237,7 +241,8 @@ impl Supervisor {
         assert!(!container.command.is_empty(), "a container has a command");
         let (status, receiver) = watch::channel(Status { state: State::Waiting, restarts: 0 });
         let restart = Arc::new(Notify::new());
-        let handle = Handle { status: receiver, restart: Arc::clone(&restart) };
+        let (name, log) = (container.name.clone(), container.log.clone());
+        let handle = Handle { name, log, status: receiver, restart: Arc::clone(&restart) };
         (Self { container, host, incidents, status, restart, backoff: Backoff::default() }, handle)
     }
 

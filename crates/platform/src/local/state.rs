@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use api::revision::Revision;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -171,14 +172,30 @@ impl StateDir {
         self.path.join("journal")
     }
 
-    /// The log of a user container.
-    pub fn log(&self, vertex: &str, replica: u16, container: &str) -> PathBuf {
-        self.path.join("logs").join(replica_name(vertex, replica)).join(format!("{container}.log"))
+    /// The log of a user container of one worker.
+    pub fn log(&self, vertex: &str, revision: &Revision, replica: u16, container: &str) -> PathBuf {
+        let worker = worker_name(vertex, revision, replica);
+        self.path.join("logs").join(worker).join(format!("{container}.log"))
     }
 
-    /// Where the `emptyDir` volumes of a replica are.
-    pub fn volumes(&self, vertex: &str, replica: u16) -> PathBuf {
-        self.path.join("volumes").join(replica_name(vertex, replica))
+    /// Where the `emptyDir` volumes of a worker are.
+    pub fn volumes(&self, vertex: &str, revision: &Revision, replica: u16) -> PathBuf {
+        self.path.join("volumes").join(worker_name(vertex, revision, replica))
+    }
+
+    /// Removes the logs and `emptyDir` volumes of every worker of a version. What cannot be removed stays.
+    pub fn forget(&self, vertex: &str, revision: &Revision) {
+        let prefix = format!("{vertex}-{revision}-");
+        let is_of =
+            |name: &str| name.strip_prefix(&prefix).is_some_and(|number| number.parse::<u16>().is_ok());
+        for below in ["logs", "volumes"] {
+            let Ok(entries) = fs::read_dir(self.path.join(below)) else { continue };
+            for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_of)) {
+                if let Err(error) = fs::remove_dir_all(entry.path()) {
+                    tracing::warn!(path = %entry.path().display(), %error, "what a version left stays");
+                }
+            }
+        }
     }
 
     /// Where persistent volume claims are.
@@ -187,8 +204,9 @@ impl StateDir {
     }
 }
 
-fn replica_name(vertex: &str, replica: u16) -> String {
-    format!("{vertex}-{replica}")
+/// Workers of two versions may have the same number.
+fn worker_name(vertex: &str, revision: &Revision, replica: u16) -> String {
+    format!("{vertex}-{revision}-{replica}")
 }
 
 /// The name of the directory for a manifest, below the directory for all state: `<name>-<hash of the manifest's
@@ -230,8 +248,13 @@ pub fn make_private(path: &Path) -> Result<(), Error> {
         .map_err(|source| io_error("restrict", path, source))
 }
 
+/// Makes a directory and all above it.
+pub(crate) fn make_all(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| io_error("make the directory", path, source))
+}
+
 /// Takes the lock and leaves our process id in it.
-fn lock(path: &Path) -> Result<File, Error> {
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     let file = path.join(LOCK_FILE);
     let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&file);
     let mut lock = opened.map_err(|source| io_error("open", &file, source))?;

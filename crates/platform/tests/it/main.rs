@@ -2,5 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod engine;
+mod fake;
 mod namespace;
 mod process;
+mod site;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::Message;
 use model::door::map::Map;
 use model::door::{Class, Error};
 use model::verdict::{Reply, Verdict, judge};
+use model::{Message, Time};
 use tracing::warn;
 
 use super::pass::Flow;
@@ -17,7 +17,8 @@ use crate::setup::{Call, Watermark};
 
 /// What user code's door said about one message.
 enum Said {
-    Verdict(Verdict),
+    /// With the largest event time among its results, dropped ones included.
+    Verdict(Verdict, Option<Time>),
     /// It refuses the message as such.
     Refused,
 }
@@ -30,24 +31,30 @@ impl Stage {
         flow: Flow,
         returned: &mut BTreeMap<u32, Returned>,
     ) -> Result<Flow, Error> {
-        let Flow { messages: input, of } = flow;
+        let Flow { messages: input, of, latest: _, dropped } = flow;
         let started = Instant::now();
-        let mut said = self.ask(call, &input).await?;
-        self.ask_again(call, &input, &mut said).await?;
-        let mut results = Flow { messages: Arc::default(), of: Vec::with_capacity(input.len()) };
+        let said = self.unless_cut(async {
+            let mut said = self.ask(call, &input).await?;
+            self.ask_again(call, &input, &mut said).await?;
+            Ok(said)
+        });
+        let said = said.await?;
+        let mut results =
+            Flow { messages: Arc::default(), of: Vec::with_capacity(input.len()), latest: None, dropped };
         let mut messages = Vec::with_capacity(input.len());
         for (place, said) in of.into_iter().zip(said) {
             match said {
-                Said::Verdict(Verdict::Forward { mut outputs, dropped }) => {
-                    self.metrics.udf_drop.inc_by(u64::from(dropped));
+                Said::Verdict(Verdict::Forward { mut outputs, dropped }, latest) => {
+                    results.latest = results.latest.max(latest);
+                    results.dropped += u64::from(dropped);
                     results.of.extend(std::iter::repeat_n(place, outputs.len()));
                     messages.append(&mut outputs);
                 }
-                Said::Verdict(Verdict::SendBack(nack)) => {
+                Said::Verdict(Verdict::SendBack(nack), _) => {
                     returned.entry(place).or_insert(Returned::Nack(nack));
                 }
                 Said::Refused => drop(returned.insert(place, Returned::Refused)),
-                Said::Verdict(Verdict::CallAgain) => {
+                Said::Verdict(Verdict::CallAgain, _) => {
                     unreachable!("user code was asked until no call is left to make again")
                 }
             }
@@ -66,8 +73,9 @@ impl Stage {
     ) -> Result<(), Error> {
         let mut attempts = 0;
         loop {
-            let failed: Vec<_> =
-                (0..said.len()).filter(|at| matches!(said[*at], Said::Verdict(Verdict::CallAgain))).collect();
+            let failed: Vec<_> = (0..said.len())
+                .filter(|at| matches!(said[*at], Said::Verdict(Verdict::CallAgain, _)))
+                .collect();
             if failed.is_empty() {
                 return Ok(());
             }
@@ -78,7 +86,7 @@ impl Stage {
                 Next::Drop | Next::Fallback => {
                     self.metrics.dropped.udf_retries.inc_by(failed.len() as u64);
                     for at in failed {
-                        said[at] = Said::Verdict(Verdict::Forward { outputs: Vec::new(), dropped: 0 });
+                        said[at] = Said::Verdict(Verdict::Forward { outputs: Vec::new(), dropped: 0 }, None);
                     }
                     return Ok(());
                 }
@@ -93,7 +101,10 @@ impl Stage {
     /// One answer for each message. When user code refuses a batch as such, its messages are tried one by one, and the
     /// one it refuses alone is refused.
     async fn ask(&self, call: &Call, input: &Arc<Vec<Message>>) -> Result<Vec<Said>, Error> {
-        let verdict = |reply| Said::Verdict(judge(reply));
+        let verdict = |reply: Reply| {
+            let latest = reply.outputs.iter().map(|output| output.event_time).max();
+            Said::Verdict(judge(reply), latest)
+        };
         match once(call.door.as_ref(), input.clone(), &self.watermark).await {
             Ok(replies) => return Ok(replies.into_iter().map(verdict).collect()),
             Err(error) if error.class() == Class::Reject => {}

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::Message;
 use model::door::Error;
 use model::verdict::Condition;
+use model::{Message, Time};
 
 use super::{Returned, Stage};
 use crate::desk::{DeskHandle, Window};
@@ -21,12 +21,20 @@ pub(super) struct Passed {
     pub(super) of: Vec<u32>,
     pub(super) returned: BTreeMap<u32, Returned>,
     pub(super) originals: Arc<Vec<Message>>,
+    /// See [`Processed::latest`](crate::batch::Processed::latest).
+    pub(super) latest: Option<Time>,
+    /// Results that user code dropped.
+    pub(super) dropped: u64,
 }
 
 /// Messages on their way through a pass and where they came from.
 pub(super) struct Flow {
     pub(super) messages: Arc<Vec<Message>>,
     pub(super) of: Vec<u32>,
+    /// The largest event time that the last call gave.
+    pub(super) latest: Option<Time>,
+    /// Results that user code dropped, in all calls.
+    pub(super) dropped: u64,
 }
 
 impl Flow {
@@ -62,22 +70,25 @@ impl Stage {
                 of: Vec::new(),
                 returned,
                 originals: Arc::new(originals),
+                latest: None,
+                dropped: 0,
             });
         }
         let originals = Arc::new(messages);
-        let mut flow = Flow { messages: originals.clone(), of };
+        let mut flow = Flow { messages: originals.clone(), of, latest: None, dropped: 0 };
         if let Some(call) = &self.transform {
             flow = self.call(call, flow, &mut returned).await?;
         }
+        let latest = flow.latest;
         flow = self.divert(flow, &mut returned).await?;
         if let Some(call) = &self.map {
             flow = self.call(call, flow, &mut returned).await?;
             flow = self.divert(flow, &mut returned).await?;
         }
         flow.forget(&returned);
-        let (messages, of) = (unshare(flow.messages), flow.of);
+        let (messages, of, dropped) = (unshare(flow.messages), flow.of, flow.dropped);
         match &self.desk {
-            None => return Ok(Passed { outputs: messages, of, returned, originals }),
+            None => return Ok(Passed { outputs: messages, of, returned, originals, latest, dropped }),
             Some((_, bypass)) if bypass.sink.is_some() => {
                 self.metrics.dropped.bypassed.inc_by(messages.len() as u64);
             }
@@ -85,7 +96,7 @@ impl Stage {
                 self.hand_in(desk, Window::Primary, (messages, of), &mut returned).await?;
             }
         }
-        Ok(Passed { outputs: Vec::new(), of: Vec::new(), returned, originals })
+        Ok(Passed { outputs: Vec::new(), of: Vec::new(), returned, originals, latest, dropped })
     }
 
     /// Writes to a sink and gives the messages back.
@@ -124,7 +135,7 @@ impl Stage {
             rest = left;
         }
         let (of, messages): (Vec<_>, Vec<_>) = rest.into_iter().unzip();
-        Ok(Flow { messages: Arc::new(messages), of })
+        Ok(Flow { messages: Arc::new(messages), of, latest: flow.latest, dropped: flow.dropped })
     }
 }
 

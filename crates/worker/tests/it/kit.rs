@@ -50,6 +50,15 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     .await;
 }
 
+/// `count` seeds, or as the variable `TIDEGATE_SEEDS` says: another count, or `from..to`.
+pub(crate) fn seeds(count: u64) -> std::ops::Range<u64> {
+    let Ok(asked) = std::env::var("TIDEGATE_SEEDS") else { return 0..count };
+    match asked.split_once("..") {
+        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
+        None => 0..asked.parse::<u64>().unwrap(),
+    }
+}
+
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text)
 }
@@ -183,6 +192,10 @@ impl World {
             replica: 0,
             incarnation: self.incarnation(),
             input,
+            ordered: self
+                .vertices
+                .iter()
+                .any(|known| known.name == vertex && known.topology.slots_per_partition == 1),
             transform: None,
             map: None,
             output,

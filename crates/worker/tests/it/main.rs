@@ -5,8 +5,10 @@
 extern crate tidegate_worker as worker;
 
 mod flow;
+mod graph;
 mod kit;
 mod metrics;
 mod ownership;
+mod reports;
 mod retries;
 mod stopping;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use model::door::Error;
 use model::door::buffer::{Claim, Commit, Committed, Committer, Output, WhenFull};
 use model::frame::{Header, Writer};
-use model::{Name, Progress};
+use model::{Name, Place, Progress, Time};
 use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
@@ -62,23 +62,27 @@ struct Target {
 /// One output on its way into a slot.
 struct Store {
     target: Target,
+    place: Place,
     writer: Name,
     messages: u32,
     bytes: u32,
+    lowest: Time,
 }
 
 impl Store {
     /// An output for which there is room, which it takes.
-    fn take(target: Target, writer: &Name, output: &Output) -> Self {
+    fn take(target: Target, writer: &Name, output: &Output, stamp: Time) -> Self {
         let (messages, bytes) = (output.body.count, output.body.payload.len() as u32);
-        let store = Self { target, writer: writer.clone(), messages, bytes };
+        let lowest = output.body.lowest(stamp);
+        let store =
+            Self { target, place: output.to.clone(), writer: writer.clone(), messages, bytes, lowest };
         let Target { lane, room } = &store.target;
         room.take(lane.slot.partition, writer, u64::from(messages), u64::from(bytes));
         store
     }
 
     fn give_back(&self) {
-        let Self { target: Target { lane, room }, writer, messages, bytes } = self;
+        let Self { target: Target { lane, room }, place: _, writer, messages, bytes, lowest: _ } = self;
         room.give_back(lane.slot.partition, writer, u64::from(*messages), u64::from(*bytes));
     }
 }
@@ -95,6 +99,7 @@ impl Effects {
             return;
         };
         let mut sequences = receipt.sequences.iter();
+        let mut places = Vec::with_capacity(stored.len());
         let shown = showing.lock().expect("nothing panics while slots change");
         {
             let mut held = unit.lock();
@@ -104,10 +109,12 @@ impl Effects {
         }
         for store in stored {
             let sequence = sequences.next().expect("every append has a sequence");
-            let Store { target: Target { lane, .. }, writer, messages, bytes } = store;
-            lane.push(Held { sequence, messages, bytes, writer });
+            let Store { target: Target { lane, room: _ }, place, writer, messages, bytes, lowest } = store;
+            lane.push(Held { sequence, messages, bytes, writer, lowest });
             lane.arrived.notify_waiters();
+            places.push((place, sequence));
         }
+        unit.lock().wrote(places);
         let settled = own.map(|(lane, room)| (lane.settle(progress, &settled_above), lane, room));
         drop(shown);
         if let Some(IdsToKeep { index, ids, forgotten }) = ids {
@@ -222,7 +229,7 @@ impl<D: Disk + 'static> UnitCommitter<D> {
         Ok(admitted)
     }
 
-    fn frame(&self, output: &Output, stamp: model::Time, written: u64) -> Bytes {
+    fn frame(&self, output: &Output, stamp: Time, written: u64) -> Bytes {
         let header = Header::new(&output.body, self.writer.clone(), stamp, written).encode();
         let mut frame = Vec::with_capacity(header.len() + output.body.payload.len());
         frame.extend_from_slice(&header);
@@ -240,7 +247,7 @@ impl<D: Disk + 'static> UnitCommitter<D> {
         for (output, target) in
             outputs.iter().zip(places).filter_map(|(output, place)| Some((output, place?)))
         {
-            let store = Store::take(target, &self.writer.vertex, output);
+            let store = Store::take(target, &self.writer.vertex, output, stamp);
             written += u64::from(store.messages);
             transaction.append(store.target.lane.log, self.frame(output, stamp, base.written + written));
             stored.push(store);

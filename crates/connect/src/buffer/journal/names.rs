@@ -20,6 +20,16 @@ pub(super) fn unit_key(unit: &UnitId) -> String {
     format!("{UNIT_PREFIX}{unit}")
 }
 
+/// What the keys of all source units of a vertex begin with.
+pub(super) fn source_units_prefix(vertex: &str) -> String {
+    format!("{UNIT_PREFIX}{vertex}/source.")
+}
+
+/// The key of the word for a vertex's source.
+pub(super) fn source_key(vertex: &str) -> String {
+    format!("source/{vertex}")
+}
+
 /// The unit of a key made by [`unit_key`].
 pub(super) fn read_unit(key: &[u8]) -> Option<UnitId> {
     let text = std::str::from_utf8(key).ok()?.strip_prefix(UNIT_PREFIX)?;
@@ -49,5 +59,7 @@ mod tests {
             assert_eq!(read_unit(unit_key(&id).as_bytes()), Some(id));
         }
         assert_eq!(read_unit(b"unit/map/what"), None);
+        let source = UnitId { vertex: SmolStr::new("in"), unit: Unit::Source(12) };
+        assert!(unit_key(&source).starts_with(&source_units_prefix("in")));
     }
 }

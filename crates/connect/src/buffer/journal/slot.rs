@@ -1,13 +1,13 @@
 //! One slot in memory: its log, and for each frame that lies in it how much it holds and who wrote it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use ::journal::{Disk, Journal, LogId};
-use model::door::buffer::Level;
+use model::door::buffer::{Level, SlotSurvey, WriterSurvey};
 use model::door::{Class, Error};
 use model::frame::Frame;
-use model::{Name, Place, Progress, Slot};
+use model::{Name, Place, Progress, Slot, Time, UnitId};
 use tokio::sync::Notify;
 
 use super::room::Room;
@@ -31,6 +31,39 @@ struct Frames {
     last: u64,
     /// How far the slot's owner has settled.
     progress: Progress,
+    lowest: Lowest,
+}
+
+/// By writing vertex: how many unsettled frames hold back each time. Frames of the retry slot are settled in any order,
+/// so a queue of minima would not do.
+#[derive(Default)]
+struct Lowest(BTreeMap<Name, BTreeMap<Time, u32>>);
+
+impl Lowest {
+    fn add(&mut self, held: &Held) {
+        if !self.0.contains_key(&held.writer) {
+            self.0.insert(held.writer.clone(), BTreeMap::new());
+        }
+        let times = self.0.get_mut(&held.writer).expect("it was just put there");
+        *times.entry(held.lowest).or_default() += 1;
+    }
+
+    fn take(&mut self, held: &Held) {
+        let times = self.0.get_mut(&held.writer).expect("what is taken out was put in");
+        let count = times.get_mut(&held.lowest).expect("what is taken out was put in");
+        *count -= 1;
+        if *count == 0 {
+            times.remove(&held.lowest);
+        }
+    }
+
+    fn writers(&self) -> Vec<WriterSurvey> {
+        let least = |(vertex, times): (&Name, &BTreeMap<Time, u32>)| {
+            let (lowest, _) = times.first_key_value()?;
+            Some(WriterSurvey { vertex: vertex.clone(), lowest: *lowest })
+        };
+        self.0.iter().filter_map(least).collect()
+    }
 }
 
 /// What is known about a frame without reading it.
@@ -40,16 +73,27 @@ pub(super) struct Held {
     pub(super) messages: u32,
     pub(super) bytes: u32,
     pub(super) writer: Name,
+    /// The time it holds back.
+    pub(super) lowest: Time,
 }
 
+/// For each unit whose frames an earlier life left in a slot, the number of the last one.
+pub(super) type Left = BTreeMap<UnitId, u64>;
+
 impl Lane {
-    pub(super) fn open<D: Disk>(journal: &Journal<D>, vertex: &str, slot: Slot) -> Result<Self, Error> {
+    /// A slot with what an earlier life left there.
+    pub(super) fn open<D: Disk>(
+        journal: &Journal<D>,
+        vertex: &str,
+        slot: Slot,
+    ) -> Result<(Self, Left), Error> {
         let attempted = || format!("open slot {vertex}/{slot}");
         let log =
             journal.log(&names::slot_log(vertex, slot)).map_err(|error| door_error(attempted(), error))?;
         let lane = Self { log, slot, frames: Mutex::default(), arrived: Notify::new() };
         let mut from = 0;
         let mut entries = Vec::new();
+        let mut left = Left::new();
         while journal
             .read(log, from, COUNTING_BYTES, &mut entries)
             .map_err(|error| door_error(attempted(), error))?
@@ -59,11 +103,17 @@ impl Lane {
                 let frame = Frame::decode(&entry.bytes)
                     .map_err(|error| Error::caused(Class::Fatal, attempted(), error))?;
                 from = entry.sequence + 1;
+                let writer = frame.header.writer.vertex.clone();
+                left.insert(
+                    UnitId { vertex: writer.clone(), unit: frame.header.writer.unit },
+                    entry.sequence,
+                );
                 lane.push(Held {
                     sequence: entry.sequence,
                     messages: frame.header.count,
                     bytes: frame.payload.len() as u32,
-                    writer: frame.header.writer.vertex,
+                    writer,
+                    lowest: frame.header.lowest(),
                 });
             }
         }
@@ -72,7 +122,7 @@ impl Lane {
         assert!(stats.last >= frames.last, "a log knows the last frame it ever held");
         frames.last = stats.last;
         drop(frames);
-        Ok(lane)
+        Ok((lane, left))
     }
 
     /// Takes up the progress that an earlier life left.
@@ -103,6 +153,7 @@ impl Lane {
         frames.last = held.sequence;
         frames.messages += u64::from(held.messages);
         frames.bytes += u64::from(held.bytes);
+        frames.lowest.add(&held);
         frames.unsettled.push_back(held);
     }
 
@@ -122,21 +173,28 @@ impl Lane {
         for held in &settled {
             frames.messages -= u64::from(held.messages);
             frames.bytes -= u64::from(held.bytes);
+            frames.lowest.take(held);
         }
         settled
     }
 
-    pub(super) fn level(&self, place: Place) -> Level {
+    pub(super) fn survey(&self, place: Place) -> SlotSurvey {
         let frames = self.lock();
-        let progress = frames.progress.clone();
-        let partly = frames.unsettled.front().filter(|held| held.sequence == progress.position.sequence);
+        SlotSurvey { level: frames.level(place), writers: frames.lowest.writers() }
+    }
+}
+
+impl Frames {
+    fn level(&self, place: Place) -> Level {
+        let progress = self.progress.clone();
+        let partly = self.unsettled.front().filter(|held| held.sequence == progress.position.sequence);
         let done = partly.map_or(0, |_| u64::from(progress.position.index));
         Level {
             place,
-            frames: frames.unsettled.len() as u64,
-            messages: frames.messages.saturating_sub(done),
-            bytes: frames.bytes,
-            last: frames.last,
+            frames: self.unsettled.len() as u64,
+            messages: self.messages.saturating_sub(done),
+            bytes: self.bytes,
+            last: self.last,
             progress,
         }
     }

@@ -1,7 +1,11 @@
 //! One request from its arrival to its reply. What a request may cost while it is here is bounded in bytes and time.
+//!
+//! A desk serves one vertex, for however many sources of it there are. Invariant: once the last of them has left, a desk
+//! never serves again.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,10 +17,10 @@ use model::{Message, Name, Origin};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::Token;
 use super::reply::{self, Reply};
 use super::request::{Label, uuid_v7};
 use super::waiting::{Told, Turned, Waiting};
+use super::{QUEUE_MESSAGES, Token};
 use crate::source::now;
 
 /// The largest body of a request.
@@ -42,17 +46,68 @@ pub(super) struct Posted {
 
 /// What all connections share.
 pub(super) struct Desk {
-    pub(super) vertex: Name,
+    vertex: Name,
     /// Where messages are posted to.
-    pub(super) path: String,
-    pub(super) token: Option<Token>,
-    pub(super) queue: mpsc::Sender<Posted>,
+    path: String,
+    sources: Mutex<Sources>,
+    queue: mpsc::Sender<Posted>,
     pub(super) waiting: Waiting,
     /// Room for bodies, in bytes.
-    pub(super) room: Arc<Semaphore>,
+    room: Arc<Semaphore>,
 }
 
+/// The sources that a desk works for, with the token that each asks for.
+#[derive(Default)]
+struct Sources {
+    tokens: BTreeMap<Seat, Option<Token>>,
+    next: u64,
+    closed: bool,
+}
+
+/// One source at its desk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seat(u64);
+
 impl Desk {
+    /// A desk without sources, and where they read.
+    pub(super) fn new(vertex: Name) -> (Self, mpsc::Receiver<Posted>) {
+        let (queue, posted) = mpsc::channel(QUEUE_MESSAGES);
+        let path = format!("/vertices/{vertex}");
+        let room = Arc::new(Semaphore::new(BODIES_BYTES_MAX));
+        let (sources, waiting) = (Mutex::default(), Waiting::default());
+        (Self { vertex, path, sources, queue, waiting, room }, posted)
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().expect("nothing panics while sources come or go")
+    }
+
+    /// Adds a source; none when the last one has left.
+    pub(super) fn join(&self, token: Option<Token>) -> Option<Seat> {
+        let mut sources = self.sources();
+        if sources.closed {
+            return None;
+        }
+        let seat = Seat(sources.next);
+        sources.next += 1;
+        sources.tokens.insert(seat, token);
+        Some(seat)
+    }
+
+    /// A source leaves: whoever waits for its answer hears that none will come. With the last one the desk closes, and
+    /// everybody does. Leaving again changes nothing.
+    pub(super) fn leave(&self, seat: Seat) {
+        self.waiting.give_up(seat);
+        let mut sources = self.sources();
+        if sources.tokens.len() > 1 {
+            sources.tokens.remove(&seat);
+        } else if sources.tokens.contains_key(&seat) {
+            // Its token stays: requests that still come are told the truth only if they may hear it.
+            sources.closed = true;
+            self.waiting.close();
+        }
+    }
+
     /// Answers one request. Never fails; when it is dropped because the caller hung up, the message goes its way.
     pub(super) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, Infallible> {
         if !self.admits(request.headers()) {
@@ -69,9 +124,12 @@ impl Desk {
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
         let shown = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        shown.is_some_and(|shown| token.is(shown))
+        // While one version takes over from another, what either lets in is let in.
+        self.sources().tokens.values().any(|token| match token {
+            Some(token) => shown.is_some_and(|shown| token.is(shown)),
+            None => true,
+        })
     }
 
     async fn receive(&self, request: Request<Incoming>) -> Result<Reply, Reply> {

@@ -1,9 +1,9 @@
-//! Sockets, connections and their end. Each listener is a task that owns its connections; every one is joined when
-//! the source closes, or ends with it when it is dropped.
+//! Sockets, connections and their end. Each port has a task that owns its connections; every one is joined when the
+//! last source that listens there closes, or ends with it when it is dropped.
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::desk::Desk;
-use super::{Error, Listening, tls};
+use super::{Error, tls};
 
 /// Open connections of one port, at most. More wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 8192;
@@ -40,50 +40,70 @@ pub const CLOSE_WAIT: Duration = Duration::from_secs(20);
 /// How long nothing is accepted after the operating system refused, as it does when there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) struct Server {
-    listeners: JoinSet<()>,
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Protocol {
+    Https,
+    Http,
+}
+
+/// A port that is listened on, with everything that came in through it.
+pub(super) struct Port {
+    pub(super) desk: Arc<Desk>,
+    /// Where it really is.
+    pub(super) address: SocketAddr,
+    accepting: JoinSet<()>,
     stop: CancellationToken,
+    /// Nobody listens any more.
+    free: CancellationToken,
 }
 
-impl Server {
-    /// Listens on both ports, and accepts connections from here on.
-    pub(super) async fn start(
-        bind: IpAddr,
-        https_port: u16,
-        http_port: Option<u16>,
+impl Port {
+    /// Listens, and accepts connections from here on.
+    pub(super) async fn open(
+        address: SocketAddr,
+        protocol: Protocol,
         desk: &Arc<Desk>,
-    ) -> Result<(Self, Listening), Error> {
-        let tls = tls::acceptor()?;
-        let (https, https_address) = listen(bind, https_port, "HTTPS").await?;
-        let plain = match http_port {
-            Some(port) => Some(listen(bind, port, "HTTP").await?),
-            None => None,
+    ) -> Result<Self, Error> {
+        let tls = match protocol {
+            Protocol::Https => Some(tls::acceptor()?),
+            Protocol::Http => None,
         };
-        let listening = Listening { https: https_address, http: plain.as_ref().map(|(_, address)| *address) };
-        let stop = CancellationToken::new();
-        let mut listeners = JoinSet::new();
-        let door =
-            |tls| Door { desk: Arc::clone(desk), tls, stop: stop.clone(), streams: TaskTracker::new() };
-        listeners.spawn(accept(https, Arc::new(door(Some(tls)))));
-        if let Some((plain, _)) = plain {
-            listeners.spawn(accept(plain, Arc::new(door(None))));
-        }
-        Ok((Self { listeners, stop }, listening))
+        let (listener, address) = listen(address, protocol).await?;
+        let (stop, free) = (CancellationToken::new(), CancellationToken::new());
+        let door = Door { desk: Arc::clone(desk), tls, stop: stop.clone(), streams: TaskTracker::new() };
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, free.clone().drop_guard(), Arc::new(door)));
+        Ok(Self { desk: Arc::clone(desk), address, accepting, stop, free })
     }
 
-    /// Accepts nothing more, lets replies go out, and ends what is left after [`CLOSE_WAIT`].
-    pub(super) async fn stop(&mut self) {
+    /// Accepts nothing more. Returns when somebody else can have the port.
+    pub(super) async fn shut(&self) {
         self.stop.cancel();
-        let ended = async { while self.listeners.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSE_WAIT, ended).await.is_err() {
-            tracing::warn!(seconds = CLOSE_WAIT.as_secs(), "connections were cut that did not end in time");
-            self.listeners.shutdown().await;
+        self.free.cancelled().await;
+    }
+}
+
+/// Lets replies go out through ports that are shut, and ends what is left after [`CLOSE_WAIT`].
+pub(super) async fn end(mut ports: Vec<Port>) {
+    let ended = async {
+        for port in &mut ports {
+            while port.accepting.join_next().await.is_some() {}
+        }
+    };
+    if tokio::time::timeout(CLOSE_WAIT, ended).await.is_err() {
+        tracing::warn!(seconds = CLOSE_WAIT.as_secs(), "connections were cut that did not end in time");
+        for port in &mut ports {
+            port.accepting.shutdown().await;
         }
     }
 }
 
-async fn listen(bind: IpAddr, port: u16, protocol: &'static str) -> Result<(TcpListener, SocketAddr), Error> {
-    let address = SocketAddr::new(bind, port);
+async fn listen(address: SocketAddr, protocol: Protocol) -> Result<(TcpListener, SocketAddr), Error> {
+    let protocol = match protocol {
+        Protocol::Https => "HTTPS",
+        Protocol::Http => "HTTP",
+    };
     let refused = |cause: io::Error| {
         let advice = match cause.kind() {
             io::ErrorKind::AddrInUse => {
@@ -129,7 +149,7 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-async fn accept(listener: TcpListener, door: Arc<Door>) {
+async fn accept(listener: TcpListener, free: DropGuard, door: Arc<Door>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -147,6 +167,7 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
         }
     }
     drop(listener);
+    drop(free);
     while let Some(ended) = connections.join_next().await {
         noted(ended);
     }

@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::desk::Seat;
+
 /// What became of a message, as its caller has to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
@@ -28,8 +30,14 @@ pub(super) struct Waiting(Mutex<Callers>);
 
 #[derive(Default)]
 struct Callers {
-    by_id: HashMap<Bytes, oneshot::Sender<Told>>,
+    by_id: HashMap<Bytes, Caller>,
     closed: bool,
+}
+
+struct Caller {
+    told: oneshot::Sender<Told>,
+    /// The source that has read the message, once one has.
+    reader: Option<Seat>,
 }
 
 impl Waiting {
@@ -47,10 +55,25 @@ impl Waiting {
         match callers.by_id.entry(id) {
             std::collections::hash_map::Entry::Occupied(_) => Err(Turned::Duplicate),
             std::collections::hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(sender);
+                vacant.insert(Caller { told: sender, reader: None });
                 Ok(told)
             }
         }
+    }
+
+    /// A source has read these messages and will say what becomes of them.
+    pub(super) fn read<'a>(&self, ids: impl Iterator<Item = &'a [u8]>, reader: Seat) {
+        let mut callers = self.lock();
+        for id in ids {
+            if let Some(caller) = callers.by_id.get_mut(id) {
+                caller.reader = Some(reader);
+            }
+        }
+    }
+
+    /// Gives up everybody whose message this source has read.
+    pub(super) fn give_up(&self, reader: Seat) {
+        self.lock().by_id.retain(|_, caller| caller.reader != Some(reader));
     }
 
     /// Gives a caller up.
@@ -63,7 +86,7 @@ impl Waiting {
         let mut callers = self.lock();
         for (id, told) in told {
             if let Some(caller) = callers.by_id.remove(id)
-                && caller.send(told).is_err()
+                && caller.told.send(told).is_err()
             {
                 // The outcome stands, whether or not its caller is still there to hear it.
                 tracing::trace!("a caller hung up before its message was done");

@@ -18,7 +18,8 @@ use tonic::transport::Channel;
 
 use super::client;
 use crate::udf::info::Info;
-use crate::udf::peer::{PROBE_WAIT, Peer};
+use crate::udf::peer::Peer;
+use crate::udf::probe::ANSWER_WAIT;
 use crate::udf::session::trouble;
 use crate::udf::stream::{self, Line, PARTING_WAIT};
 use crate::udf::{convert, version};
@@ -205,7 +206,7 @@ async fn limited<T>(
     attempted: &str,
     call: impl Future<Output = Result<T, tonic::Status>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(PROBE_WAIT, call).await {
+    match tokio::time::timeout(ANSWER_WAIT, call).await {
         Ok(answer) => answer.map_err(|status| Error::caused(Class::Retry, attempted, status)),
         Err(_) => Err(Error::new(Class::Retry, format!("{attempted}: user code does not answer"))),
     }

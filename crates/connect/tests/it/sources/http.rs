@@ -46,7 +46,8 @@ async fn post(number: u64, mut address: watch::Receiver<Option<SocketAddr>>) {
 #[async_trait]
 impl Bench for Callers {
     async fn open(&mut self) -> Opened {
-        let (opened, listening) = http::open(crate::http::settings()).await.unwrap();
+        let (opened, listening) =
+            http::open(crate::http::settings(), &http::Listeners::default()).await.unwrap();
         self.address.send_replace(listening.http);
         opened
     }

@@ -3,7 +3,7 @@
 //!
 //! What it may do, all by a seed and all within the contract:
 //! * before and after every call let others go first, a number of times;
-//! * answer `Retry` to a claim, a look-up of ids, a commit or a question for levels, *without* having made the call;
+//! * answer `Retry` to a claim, a look-up of ids, a commit or a survey, *without* having made the call;
 //! * read less at once than it was asked to;
 //! * give a commit up at any point of its way, whether or not it has been handed over: the commit is answered with
 //!   `Lost`, and so is everything on that claim from then on, as after a worker's own decision to stop. Only the next
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use super::kit::polled;
 use super::{Bench, Vertex};
 use crate::door::buffer::{
-    Bounds, Buffer, Claim, Claimed, Commit, Committed, Committer, Level, Reader, Stored,
+    Bounds, Buffer, Claim, Claimed, Commit, Committed, Committer, Reader, Stored, Survey,
 };
 use crate::door::{Class, Error};
 
@@ -151,11 +151,11 @@ impl Buffer for Faulty {
         Ok(Claimed { progress, reader, committer })
     }
 
-    async fn levels(&self, vertex: &str) -> Result<Vec<Level>, Error> {
-        self.dice.approach("levels").await?;
-        let levels = self.inner.levels(vertex).await;
+    async fn survey(&self) -> Result<Survey, Error> {
+        self.dice.approach("survey").await?;
+        let survey = self.inner.survey().await;
         self.dice.pause().await;
-        levels
+        survey
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
 /// How long anything may take before the case fails. Far longer than anything takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a call that answers `Retry` is made.
-const RETRIES_MAX: u32 = 10_000;
+pub(super) const RETRIES_MAX: u32 = 10_000;
 /// A read that takes what there is.
 pub(super) const PLENTY: usize = 1 << 20;
 
@@ -195,7 +195,7 @@ pub(super) fn expect_lost<T>(what: &str, result: Result<T, Error>) {
     }
 }
 
-fn no_error<T>(what: &str, result: Result<T, Error>) -> T {
+pub(super) fn no_error<T>(what: &str, result: Result<T, Error>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("{what}: {:?}: {}", error.class(), error.chain()),

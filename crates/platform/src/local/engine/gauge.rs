@@ -1,20 +1,19 @@
-//! What a run looks like from outside: totals, rates over the last interval, and the state of user code.
+//! What a run looks like on a screen: totals, rates over the last interval, and the state of user code.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use connect::incident::Incident;
+use plan::seen::WorkerState;
 
+use super::crew::Crew;
 use super::parts::Parts;
-use super::replica::{Replica, View};
 use crate::local::process::State;
 use crate::local::snapshot::{Phase, Snapshot, UserCode, Vertex};
-use std::collections::BTreeMap;
 
 /// The shortest interval that rates are taken over.
-const INTERVAL_MIN: Duration = Duration::from_millis(200);
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Gauges {
-    replicas: Vec<View>,
     begun: Instant,
     drain_until: Option<Instant>,
     sampled: Instant,
@@ -33,59 +32,42 @@ struct Sample {
 impl Default for Gauges {
     fn default() -> Self {
         let begun = Instant::now();
-        Self { replicas: Vec::new(), begun, drain_until: None, sampled: begun, samples: BTreeMap::new() }
+        Self { begun, drain_until: None, sampled: begun, samples: BTreeMap::new() }
     }
 }
 
 impl Gauges {
-    pub(super) fn add(&mut self, replica: &Replica) {
-        self.replicas.push(replica.view());
-    }
-
     pub(super) fn drain_until(&mut self, deadline: Instant) {
         self.drain_until = Some(deadline);
     }
 
-    pub(super) fn incidents(&self) -> Vec<Incident> {
-        let mut all: Vec<_> = self.replicas.iter().flat_map(|view| view.incidents.recent()).collect();
-        all.sort_by_key(|incident| incident.at);
-        all
-    }
-
-    /// Messages that workers have read and not committed.
-    pub(super) fn in_hand(&self) -> u64 {
-        let reports = self.replicas.iter().flat_map(|view| {
-            let worker = view.worker.lock().expect("nothing panics while the handle is locked");
-            worker.as_ref().map(worker::Handle::report).unwrap_or_default()
-        });
-        reports.map(|report| report.in_hand).sum()
-    }
-
-    pub(super) fn snapshot(&mut self, parts: &Parts, pending: &BTreeMap<String, u64>) -> Snapshot {
-        self.sample();
+    pub(super) fn snapshot(
+        &mut self,
+        parts: &Parts,
+        crews: &BTreeMap<String, Crew>,
+        pending: &BTreeMap<String, u64>,
+    ) -> Snapshot {
+        self.sample(crews);
         let vertices: Vec<_> = parts
             .pipeline
             .vertices
             .iter()
             .map(|settings| {
-                let views: Vec<_> =
-                    self.replicas.iter().filter(|view| view.vertex == settings.name).collect();
+                let crew = &crews[&settings.name];
                 let sample = self.samples.get(&settings.name).copied().unwrap_or_default();
-                let works = |view: &&&View| {
-                    view.worker.lock().expect("nothing panics while the handle is locked").is_some()
-                };
+                let staying = || crew.workers.values().filter(|worker| !worker.is_retired);
                 Vertex {
                     name: settings.name.clone(),
                     kind: parts.kind(settings),
-                    ready: views.iter().filter(works).count() as u32,
-                    desired: views.len() as u32,
+                    ready: staying().filter(|worker| worker.state == WorkerState::Ready).count() as u32,
+                    desired: staying().count() as u32,
                     read_rate: sample.read_rate,
                     write_rate: sample.write_rate,
                     read_total: sample.read,
                     write_total: sample.written,
                     pending: pending.get(&settings.name).copied(),
-                    incidents: views.iter().map(|view| view.incidents.total()).sum(),
-                    user_code: user_code(&views),
+                    incidents: crew.incidents_total(),
+                    user_code: user_code(crew),
                 }
             })
             .collect();
@@ -103,17 +85,13 @@ impl Gauges {
         Snapshot { name: parts.pipeline.name.clone(), uptime: self.begun.elapsed(), phase, vertices }
     }
 
-    fn sample(&mut self) {
+    fn sample(&mut self, crews: &BTreeMap<String, Crew>) {
         let elapsed = self.sampled.elapsed();
         let fresh = elapsed >= INTERVAL_MIN;
-        let mut totals: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        for view in &self.replicas {
-            let total = totals.entry(view.vertex.to_string()).or_default();
-            total.0 += view.metrics.read.get();
-            total.1 += view.metrics.write.get();
-        }
-        for (name, (read, written)) in totals {
-            let sample = self.samples.entry(name).or_default();
+        for (name, crew) in crews {
+            let read = crew.metrics.values().map(|metrics| metrics.read.get()).sum::<u64>();
+            let written = crew.metrics.values().map(|metrics| metrics.write.get()).sum::<u64>();
+            let sample = self.samples.entry(name.clone()).or_default();
             if fresh {
                 let per_second =
                     |after: u64, before: u64| after.saturating_sub(before) as f64 / elapsed.as_secs_f64();
@@ -128,14 +106,18 @@ impl Gauges {
     }
 }
 
-fn user_code(views: &[&View]) -> UserCode {
+fn user_code(crew: &Crew) -> UserCode {
     let mut code = UserCode::None;
-    for handle in views.iter().flat_map(|view| &view.processes) {
-        match &handle.status.borrow().state {
-            State::BackOff { exit, .. } => return UserCode::BackOff { reason: exit.to_string() },
-            State::Waiting | State::Stopped => code = UserCode::Starting,
-            State::Running { .. } if code == UserCode::None => code = UserCode::Ready,
-            State::Running { .. } => {}
+    for worker in crew.workers.values().filter(|worker| !worker.is_retired) {
+        for container in worker.shown.containers() {
+            if let State::BackOff { exit, .. } = &container.process.status.borrow().state {
+                return UserCode::BackOff { reason: exit.to_string() };
+            }
+            if worker.state != WorkerState::Ready {
+                code = UserCode::Starting;
+            } else if code == UserCode::None {
+                code = UserCode::Ready;
+            }
         }
     }
     code

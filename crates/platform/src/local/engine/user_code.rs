@@ -3,45 +3,34 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use connect::udf::Component;
 use connect::udf::native::StandIn;
+use plan::seen::WorkerName;
 
-use super::parts::Parts;
-use super::{Error, Object};
-use crate::local::process::environment::{self, Identity, Machine};
+use super::Error;
+use super::parts::{Kept, Parts};
+use crate::local::process::environment::{self, Identity};
 use crate::local::process::volumes::{self, Places};
 use crate::local::process::{Container, Directories, GRACE, Name};
 use crate::local::program::{Chosen, ProcessProgram, Program};
-use crate::local::state::StateDir;
 
-/// Whose user code is prepared, and where.
-pub(super) struct Place<'a> {
-    pub(super) parts: &'a Parts,
-    pub(super) state: &'a StateDir,
-    pub(super) run_dir: &'a Path,
-    pub(super) machine: Machine,
-    pub(super) vertex: &'a str,
-    pub(super) replica: u16,
-}
-
-/// The user code of one replica.
+/// The user code of one worker.
 #[derive(Default)]
 pub(super) struct UserCode {
-    pub(super) containers: Vec<Container>,
+    pub(super) containers: Vec<(Component, Container)>,
     /// Where each container's sockets are.
     pub(super) directories: BTreeMap<String, PathBuf>,
     /// Containers that this process stands in for.
     pub(super) stand_ins: BTreeMap<String, StandIn>,
+    /// What is a substitute, one sentence each.
+    pub(super) announcements: Vec<String>,
 }
 
-/// Prepares everything that runs the user code of a replica. `number` counts containers over the whole run.
-pub(super) fn prepare<'a>(
-    programs: impl Iterator<Item = &'a Chosen>,
-    place: &Place<'_>,
-    number: &mut u32,
-    announcements: &mut Vec<String>,
-) -> Result<UserCode, Error> {
+/// Prepares everything that runs the user code of a worker.
+pub(super) fn prepare(parts: &Parts, kept: &Kept, worker: &WorkerName) -> Result<UserCode, Error> {
+    let place = Place { parts, kept, worker };
     let mut code = UserCode::default();
-    for chosen in programs {
+    for chosen in &kept.version.programs {
         let name = chosen.container.name.clone();
         match &chosen.program {
             Program::StandIn { image } => {
@@ -50,14 +39,44 @@ pub(super) fn prepare<'a>(
                 code.stand_ins.insert(name, stand_in);
             }
             Program::Process(program) => {
-                let directories = Directories::below(place.run_dir, *number);
-                *number += 1;
+                let directories = Directories::below(&parts.run_dir, parts.next_container());
+                let component = component(&name).ok_or_else(|| Error::Unknown {
+                    what: format!("container {name} of vertex {}", kept.settings.name),
+                })?;
                 code.directories.insert(name, directories.sockets.clone());
-                code.containers.push(container(chosen, program, directories, place, announcements)?);
+                let container = container(chosen, program, directories, &place, &mut code.announcements)?;
+                code.containers.push((component, container));
             }
         }
     }
     Ok(code)
+}
+
+/// Removes the directories of containers that run no more. What cannot be removed goes with the run's directory.
+pub(super) fn clean<'a>(sockets: impl Iterator<Item = &'a PathBuf>, run_dir: &Path) {
+    for sockets in sockets {
+        let number = sockets.file_name().unwrap_or_default().to_string_lossy();
+        for path in [sockets.clone(), run_dir.join(format!("{number}.d"))] {
+            if let Err(error) = std::fs::remove_dir_all(&path) {
+                tracing::debug!(path = %path.display(), %error, "a directory of user code stays");
+            }
+        }
+    }
+}
+
+/// What a container of this name is for.
+fn component(name: &str) -> Option<Component> {
+    use Component::{FallbackSink, Map, OnSuccessSink, Sink, Source, Transformer};
+    [Source, Transformer, Map, Sink, FallbackSink, OnSuccessSink]
+        .into_iter()
+        .find(|component| component.container() == name)
+}
+
+/// Whose user code is prepared.
+struct Place<'a> {
+    parts: &'a Parts,
+    kept: &'a Kept,
+    worker: &'a WorkerName,
 }
 
 fn container(
@@ -67,9 +86,10 @@ fn container(
     place: &Place<'_>,
     announcements: &mut Vec<String>,
 ) -> Result<Container, Error> {
-    let Place { parts, state, machine, vertex, replica, run_dir: _ } = place;
-    let name =
-        Name { vertex: (*vertex).to_owned(), replica: *replica, container: chosen.container.name.clone() };
+    let Place { parts, kept, worker } = place;
+    let vertex = &kept.settings.name;
+    let replica = super::replica_number(worker)?;
+    let name = Name { vertex: vertex.clone(), replica, container: chosen.container.name.clone() };
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Container {
         container: name.to_string(),
         source,
@@ -77,26 +97,26 @@ fn container(
     let identity = Identity {
         namespace: parts.pipeline.namespace.clone(),
         object: parts.pipeline.name.clone(),
-        vertex: matches!(parts.object, Object::Pipeline(_)).then(|| (*vertex).to_owned()),
-        replica: *replica,
+        vertex: parts.is_pipeline.then(|| vertex.clone()),
+        replica,
         container: name.container.clone(),
-        extra: extra(parts, vertex, &name.container),
+        extra: extra(kept, &name.container),
     };
     let mut env = program.env.clone();
     env.extend(
-        environment::assemble(&chosen.container.spec, &identity, &parts.values, *machine)
+        environment::assemble(&chosen.container.spec, &identity, &kept.version.values, parts.machine)
             .map_err(|error| failed(error.into()))?,
     );
     let places = Places {
-        replica: state.volumes(vertex, *replica),
-        claims: state.claims(),
+        replica: parts.state.volumes(vertex, &worker.revision, replica),
+        claims: parts.state.claims(),
         files: directories.files.clone(),
     };
     let mounted = volumes::prepare(
         &chosen.container.volumes,
         &chosen.container.spec.volume_mounts,
         &places,
-        &parts.values,
+        &kept.version.values,
     )
     .map_err(|error| failed(error.into()))?;
     announcements.extend(mounted.announcements);
@@ -106,25 +126,20 @@ fn container(
         env,
         directories,
         mounts: mounted.mounts,
-        log: state.log(vertex, *replica, &name.container),
+        log: parts.state.log(vertex, &worker.revision, replica, &name.container),
         grace: GRACE,
         name,
     })
 }
 
 /// What a user-defined source is told about the batches that will be asked of it.
-fn extra(parts: &Parts, vertex: &str, container: &str) -> Vec<(String, String)> {
-    let limits = parts
-        .pipeline
-        .vertices
-        .iter()
-        .find(|settings| settings.name == vertex)
-        .map(|settings| &settings.limits);
-    match (container, limits) {
-        ("udsource", Some(limits)) => vec![
-            ("NUMAFLOW_READ_BATCH_SIZE".to_owned(), limits.read_batch_size.to_string()),
-            ("NUMAFLOW_READ_TIMEOUT_MS".to_owned(), limits.read_timeout.as_millis().to_string()),
-        ],
-        _ => Vec::new(),
+fn extra(kept: &Kept, container: &str) -> Vec<(String, String)> {
+    if container != "udsource" {
+        return Vec::new();
     }
+    let limits = &kept.settings.limits;
+    vec![
+        ("NUMAFLOW_READ_BATCH_SIZE".to_owned(), limits.read_batch_size.to_string()),
+        ("NUMAFLOW_READ_TIMEOUT_MS".to_owned(), limits.read_timeout.as_millis().to_string()),
+    ]
 }

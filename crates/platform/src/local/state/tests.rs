@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use api::revision::Revision;
 use serde_json::{Value, json};
 
 use super::{Error, OnDifference, StateDir, default_name, differences, make_private, run_dir_name};
@@ -28,7 +29,10 @@ fn the_same_manifest_resumes() {
     let path = dir.path().join("deep/state");
     let state = open(&path, &manifest()).unwrap();
     assert!(!state.is_resumed());
-    assert_eq!(state.log("in", 0, "udsource"), state.path().join("logs/in-0/udsource.log"));
+    assert_eq!(
+        state.log("in", &Revision::from_text("v1"), 0, "udsource"),
+        state.path().join("logs/in-v1-0/udsource.log")
+    );
     drop(state);
     let mut same = manifest();
     same["metadata"]["annotations"]["a"] = json!("2");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use model::door::Error;
 use model::door::buffer::{
-    Bounds, Buffer, Claim, Claimed, Commit, Committed, Committer, Level, Reader, Stored,
+    Bounds, Buffer, Claim, Claimed, Commit, Committed, Committer, Reader, Stored, Survey,
 };
 use smol_str::SmolStr;
 
@@ -45,8 +45,8 @@ impl Buffer for Gated {
         Ok(Claimed { progress, reader, committer })
     }
 
-    async fn levels(&self, vertex: &str) -> Result<Vec<Level>, Error> {
-        self.inner.levels(vertex).await
+    async fn survey(&self) -> Result<Survey, Error> {
+        self.inner.survey().await
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Scripted {
     gate: Option<super::Gate>,
     refused: Option<String>,
     times: Arc<Mutex<HashMap<String, Vec<Instant>>>>,
+    told: Arc<Mutex<Vec<Time>>>,
 }
 
 impl Scripted {
@@ -34,6 +35,7 @@ impl Scripted {
             gate: None,
             refused: None,
             times: Arc::default(),
+            told: Arc::default(),
         }
     }
 
@@ -60,6 +62,11 @@ impl Scripted {
         self.times.lock().unwrap().get(value).cloned().unwrap_or_default()
     }
 
+    /// The watermarks that came with the batches.
+    pub(crate) fn told(&self) -> Vec<Time> {
+        self.told.lock().unwrap().clone()
+    }
+
     /// How often messages with this payload were seen.
     pub(crate) fn seen(&self, value: &str) -> u32 {
         self.seen.lock().unwrap().get(value).copied().unwrap_or(0)
@@ -68,7 +75,8 @@ impl Scripted {
 
 #[async_trait]
 impl Map for Scripted {
-    async fn map(&self, messages: Arc<Vec<Message>>, _: Time) -> Result<Vec<Reply>, Error> {
+    async fn map(&self, messages: Arc<Vec<Message>>, watermark: Time) -> Result<Vec<Reply>, Error> {
+        self.told.lock().unwrap().push(watermark);
         if let Some(delays) = &self.delays {
             let turns = delays.lock().unwrap().u32(0..20);
             for _ in 0..turns {

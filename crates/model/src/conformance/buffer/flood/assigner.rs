@@ -12,7 +12,9 @@ use super::roles::{End, Job};
 use super::{Flood, units};
 use crate::UnitId;
 use crate::conformance::buffer::kit::{Crew, levels, within, within_or};
+use crate::conformance::buffer::survey::{check, try_survey};
 use crate::conformance::buffer::{Bench, Vertex};
+use crate::door::Class;
 use crate::door::buffer::Buffer;
 
 /// Moves of one flood, unless everything has arrived before.
@@ -110,6 +112,7 @@ impl<'a> Assigner<'a> {
             }
             self.wake();
             self.one_move().await;
+            self.survey().await;
         }
         for (_, worker) in self.suspended.drain(..) {
             worker.suspend.send_replace(false);
@@ -137,6 +140,21 @@ impl<'a> Assigner<'a> {
         self.crew.join("every owner ends, former ones included").await;
         let buffer = self.buffer.take().expect("there is a buffer between restarts");
         (buffer, self.moves, self.restarts)
+    }
+
+    /// Whoever looks at everything in the middle of it finds slots and units that agree.
+    async fn survey(&self) {
+        let buffer = self.buffer.as_ref().expect("there is a buffer between restarts");
+        let known = self.flood.ledger.known();
+        match try_survey(buffer).await {
+            Ok(found) => {
+                check(&found);
+                known.expect_in(&found);
+            }
+            Err(error) => {
+                assert!(self.bench.may_die() && error.class() == Class::Fatal, "survey: {}", error.chain());
+            }
+        }
     }
 
     async fn one_move(&mut self) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
 use super::{NUMBERS, SOURCES};
-use crate::door::buffer::Stored;
-use crate::{Epoch, Place, Progress, UnitId};
+use crate::door::buffer::{Stored, Survey};
+use crate::{Epoch, Place, Progress, Unit, UnitId};
 
 /// Numbers of one source unit begin at its own multiple of this.
 const BASE: u64 = 1_000_000;
@@ -46,6 +46,35 @@ struct Seen {
 /// A commit under way: whether somebody else had claimed the unit before it began.
 pub(super) struct Began {
     stale: bool,
+}
+
+/// What was answered up to some moment.
+pub(super) struct Known {
+    claimed: HashMap<UnitId, Epoch>,
+    acknowledged: HashMap<UnitId, Progress>,
+    /// The last frame that was read from each slot.
+    read: BTreeMap<Place, u64>,
+}
+
+impl Known {
+    /// Fails unless all of it is in this survey.
+    pub(super) fn expect_in(&self, survey: &Survey) {
+        for (unit, known) in &self.acknowledged {
+            let Unit::Slot(slot) = unit.unit else { continue };
+            let place = Place { vertex: unit.vertex.clone(), slot };
+            let found = survey.slot(&place).map(|slot| &slot.level.progress);
+            let covered = found.is_some_and(|found| covers(found, known));
+            assert!(covered, "{unit}: {known:?} was acknowledged, and a survey finds {found:?}");
+        }
+        for (unit, epoch) in &self.claimed {
+            let found = survey.unit(unit).map(|unit| unit.epoch);
+            assert!(found >= Some(*epoch), "{unit}: claimed under {epoch:?}, and a survey finds {found:?}");
+        }
+        for (place, sequence) in &self.read {
+            let last = survey.slot(place).map(|slot| slot.level.last);
+            assert!(last >= Some(*sequence), "{place}: what was read has been stored");
+        }
+    }
 }
 
 impl Ledger {
@@ -117,6 +146,19 @@ impl Ledger {
             if let Some((other, sequence)) = seen.places.insert(key, here) {
                 panic!("{number} lies twice: in {other} {sequence} and in {place} {}", stored.sequence);
             }
+        }
+    }
+
+    /// What a survey that is made after this has to show.
+    pub(super) fn known(&self) -> Known {
+        let seen = self.lock();
+        let last = |(place, frames): (&Place, &BTreeMap<u64, Vec<u64>>)| {
+            Some((place.clone(), *frames.keys().next_back()?))
+        };
+        Known {
+            claimed: seen.claimed.clone(),
+            acknowledged: seen.acknowledged.clone(),
+            read: seen.frames.iter().filter_map(last).collect(),
         }
     }
 
