@@ -1,7 +1,10 @@
-//! A client for one keep-alive connection to a plain HTTP port, small enough to be sure what is on the wire.
+//! A client for one keep-alive connection to a plain HTTP port or a socket file, small enough to be sure what is on the
+//! wire.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long an answer may take.
@@ -16,9 +19,14 @@ pub struct Answer {
     pub body: String,
 }
 
+/// What can carry a connection.
+trait Carrier: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Carrier for T {}
+
 /// One connection.
 pub struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Carrier>>,
 }
 
 impl Client {
@@ -27,7 +35,14 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(Box::new(stream)) })
+    }
+
+    /// Connects to a socket file.
+    pub fn connect_to_file(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream: BufReader::new(Box::new(stream)) })
     }
 
     /// Posts a body with these headers and waits for the answer.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -36,9 +37,16 @@ fn program(variable: &str, name: &str) -> PathBuf {
 }
 
 impl Lab {
-    /// A fresh directory.
+    /// A fresh directory that only its owner can enter.
     pub fn new() -> Result<Self> {
-        Ok(Self { directory: tempfile::tempdir().context("make a directory for the test")? })
+        let private = fs::Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new().permissions(private).tempdir();
+        Ok(Self { directory: directory.context("make a directory for the test")? })
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        self.directory.path()
     }
 
     /// A path within it.
@@ -65,6 +73,15 @@ impl Lab {
             *counts.entry(line).or_default() += 1;
         }
         counts
+    }
+
+    /// The numbers that the lines of a file begin with, sorted, each as often as it is there.
+    pub fn numbers(&self, name: &str) -> Vec<u64> {
+        let lines = self.lines(name);
+        let number = |line: &String| line.split(' ').next().and_then(|word| word.parse().ok());
+        let mut numbers: Vec<u64> = lines.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     /// Starts `tidegate run` on a manifest, with the state directory `state` of this place.
@@ -95,6 +112,11 @@ impl Lab {
     }
 }
 
+/// Whether the long forms of tests are asked for.
+pub fn is_long() -> bool {
+    std::env::var_os("TIDEGATE_LONG").is_some()
+}
+
 /// The `tidegate` under test.
 pub fn tidegate() -> Command {
     Command::new(program("TIDEGATE_BIN", "tidegate"))
@@ -110,13 +132,26 @@ pub fn python(name: &str) -> Option<String> {
     if let Some(python) = std::env::var_os("TIDEGATE_TEST_PYTHON") {
         return Some(python.to_string_lossy().into_owned());
     }
-    let why = "no Python with pynumaflow (TIDEGATE_TEST_PYTHON); run the tests with `cargo xtask test`";
+    skipped(name, "no Python with pynumaflow (TIDEGATE_TEST_PYTHON); run the tests with `cargo xtask test`");
+    None
+}
+
+/// The checker of Prometheus' rules, or none; then the test is noted as skipped under `name`.
+pub fn promtool(name: &str) -> Option<Command> {
+    if let Some(promtool) = std::env::var_os("TIDEGATE_TEST_PROMTOOL") {
+        return Some(Command::new(promtool));
+    }
+    skipped(name, "no promtool (TIDEGATE_TEST_PROMTOOL); run the tests with `cargo xtask test`");
+    None
+}
+
+/// Notes that a test was skipped, for the end of the run.
+fn skipped(name: &str, why: &str) {
     if let Some(file) = std::env::var_os("TIDEGATE_SKIPPED") {
         let list = fs::OpenOptions::new().create(true).append(true).open(file);
         let mut list = list.expect("the list of skipped tests can be written");
         writeln!(list, "{name}: {why}").expect("the list of skipped tests can be written");
     }
-    None
 }
 
 impl Run {

@@ -3,4 +3,9 @@
 
 pub mod http;
 pub mod lab;
+pub mod ledger;
+pub mod manifest;
+pub mod object;
+pub mod sampler;
+pub mod up;
 pub mod wait;

@@ -1,59 +1,45 @@
 //! A bounded source made with the Rust SDK: the numbers 0 to `COUNT` − 1, at most `RATE` a second, each handed out until
-//! it is acknowledged, also to the next life of this program.
-//!
-//! `sdk_source COUNT RATE ACKED_FILE`: acknowledged numbers are lines of the file.
+//! it is acknowledged. Any number of processes share one ledger, so that every number is acknowledged once whoever reads.
 
-use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use clap::Parser;
+use e2e::ledger::{Ledger, Terms};
 use numaflow::source::{self, Message, NackOffset, Offset, SourceReadRequest, Sourcer};
 use tokio::sync::mpsc::Sender;
 
-struct Numbers {
+/// The numbers from 0 up.
+#[derive(Parser)]
+struct Arguments {
+    /// How many numbers there are; with 0 there are never any.
+    count: u64,
+    /// How many a second, at most.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
-    begun: Instant,
-    state: Mutex<State>,
+    /// The file that says what the numbers are doing.
+    ledger: PathBuf,
+    /// Stay in Read until there is a number, however long that takes and whatever the request says.
+    #[arg(long)]
+    block: bool,
+    /// Seconds after which a number that is neither acknowledged nor given back is handed out again.
+    #[arg(long, default_value_t = 30)]
+    patience: u64,
 }
 
-struct State {
-    /// To be handed out.
-    waiting: BTreeSet<u64>,
-    /// Handed out and not acknowledged.
-    open: BTreeSet<u64>,
-    given: u64,
-    acked: File,
+struct Numbers {
+    block: bool,
+    ledger: Mutex<Ledger>,
 }
 
 impl Numbers {
-    fn open(count: u64, rate: u64, path: &str) -> anyhow::Result<Self> {
-        let before = std::fs::read_to_string(path).unwrap_or_default();
-        let done: BTreeSet<u64> = before.lines().filter_map(|line| line.parse().ok()).collect();
-        let waiting = (0..count).filter(|number| !done.contains(number)).collect();
-        let acked = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .context("open the file of acknowledged numbers")?;
-        let state = State { waiting, open: BTreeSet::new(), given: 0, acked };
-        Ok(Self { rate, begun: Instant::now(), state: Mutex::new(state) })
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nothing panics while the ledger is locked")
     }
 
-    /// Up to `most` numbers, as far as the rate allows.
     fn take(&self, most: usize) -> Vec<u64> {
-        let mut state = self.state.lock().expect("nothing panics while the state is locked");
-        let allowed = (self.begun.elapsed().as_secs_f64() * self.rate as f64) as u64;
-        let most = most.min(usize::try_from(allowed.saturating_sub(state.given)).unwrap_or(usize::MAX));
-        let taken: Vec<u64> = state.waiting.iter().copied().take(most).collect();
-        for number in &taken {
-            state.waiting.remove(number);
-            state.open.insert(*number);
-        }
-        state.given += taken.len() as u64;
-        taken
+        self.ledger().take(most).expect("the ledger can be used")
     }
 }
 
@@ -66,11 +52,11 @@ impl Sourcer for Numbers {
     async fn read(&self, request: SourceReadRequest, transmitter: Sender<Message>) {
         let until = Instant::now() + request.timeout;
         let mut numbers = self.take(request.count);
-        while numbers.is_empty() && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        while numbers.is_empty() && (self.block || Instant::now() < until) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
             numbers = self.take(request.count);
         }
-        for number in numbers {
+        for (index, number) in numbers.iter().enumerate() {
             let message = Message {
                 value: number.to_string().into_bytes(),
                 event_time: std::time::SystemTime::now().into(),
@@ -80,45 +66,33 @@ impl Sourcer for Numbers {
                 user_metadata: None,
             };
             if transmitter.send(message).await.is_err() {
+                // Whoever asked has gone.
+                self.ledger().give_back(&numbers[index..]).expect("the ledger can be used");
                 return;
             }
         }
     }
 
     async fn ack(&self, offsets: Vec<Offset>) {
-        let mut state = self.state.lock().expect("nothing panics while the state is locked");
-        let mut lines = String::new();
-        for offset in offsets {
-            let number = number_of(&offset.offset);
-            if state.open.remove(&number) {
-                lines.push_str(&number.to_string());
-                lines.push('\n');
-            }
-        }
-        state.acked.write_all(lines.as_bytes()).expect("the file can be written");
+        let numbers: Vec<u64> = offsets.iter().map(|offset| number_of(&offset.offset)).collect();
+        self.ledger().acknowledge(&numbers).expect("the ledger can be used");
     }
 
     async fn nack(&self, offsets: Vec<NackOffset>) {
-        let mut state = self.state.lock().expect("nothing panics while the state is locked");
-        for offset in offsets {
-            let number = number_of(&offset.offset.offset);
-            if state.open.remove(&number) {
-                state.waiting.insert(number);
-            }
-        }
+        let numbers: Vec<u64> = offsets.iter().map(|offset| number_of(&offset.offset.offset)).collect();
+        self.ledger().give_back(&numbers).expect("the ledger can be used");
     }
 
     async fn pending(&self) -> Option<usize> {
-        Some(self.state.lock().expect("nothing panics while the state is locked").waiting.len())
+        let pending = self.ledger().pending().expect("the ledger can be used");
+        usize::try_from(pending).ok()
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [count, rate, path] = arguments.as_slice() else {
-        return Err("usage: sdk_source COUNT RATE ACKED_FILE".into());
-    };
-    let numbers = Numbers::open(count.parse()?, rate.parse()?, path)?;
-    source::Server::new(numbers).start().await
+    let Arguments { count, rate, ledger, block, patience } = Arguments::parse();
+    let terms = Terms { count, rate, patience: Duration::from_secs(patience) };
+    let ledger = Mutex::new(Ledger::join(&ledger, terms)?);
+    source::Server::new(Numbers { block, ledger }).start().await
 }

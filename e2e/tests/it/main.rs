@@ -5,6 +5,11 @@
     reason = "in a test an unwrap is an assertion, also outside the test functions themselves"
 )]
 
+mod alerts;
+mod control;
 mod crash;
+mod grid;
 mod misbehaviour;
+mod pause;
 mod shapes;
+mod updates;

@@ -14,13 +14,29 @@ const MANIFEST: &str = "apiVersion: numaflow.numaproj.io/v1alpha1\nkind: Pipelin
 
 /// A pipeline over these lines, through the SDK map that does what they say.
 fn start(lab: &Lab, lines: &[String]) -> e2e::lab::Run {
+    start_as(lab, lines, MANIFEST)
+}
+
+fn start_as(lab: &Lab, lines: &[String], manifest: &str) -> e2e::lab::Run {
     let mut text = String::new();
     for line in lines {
         writeln!(text, "{line}").expect("a String takes any text");
     }
     lab.write("in.txt", &text).unwrap();
-    let manifest = lab.write("faulty.yaml", MANIFEST).unwrap();
+    let manifest = lab.write("faulty.yaml", manifest).unwrap();
     lab.run(&manifest, &["--exec", &format!("cat={}", own_program("sdk_map"))]).unwrap()
+}
+
+/// Kills the user code of a pipeline.
+fn kill_user_code(pipeline: &str) {
+    let is_its = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environ| environ.contains(pipeline))
+    };
+    for pid in processes_with(&own_program("sdk_map")).into_iter().filter(is_its) {
+        // It may be gone already: that is what is wanted.
+        drop(signal(pid, Signal::SIGKILL));
+    }
 }
 
 fn numbered(count: usize) -> Vec<String> {
@@ -50,19 +66,25 @@ fn user_code_that_is_killed_comes_back_and_nothing_is_missing() {
     let lab = Lab::new().unwrap();
     let lines = numbered(100_000);
     let mut run = start(&lab, &lines);
-    let needle = own_program("sdk_map");
     for kill in 1..=3 {
         let goal = kill * 10_000;
         wait::until("some lines are out", || (lab.lines("out.txt").len() >= goal).then_some(()));
-        let own_group = |pid: &u32| {
-            std::fs::read_to_string(format!("/proc/{pid}/environ"))
-                .is_ok_and(|environ| environ.contains("faulty"))
-        };
-        for pid in processes_with(&needle).into_iter().filter(own_group) {
-            // It may be gone already: that is what is wanted.
-            drop(signal(pid, Signal::SIGKILL));
-        }
+        kill_user_code("faulty");
     }
+    assert!(run.ends().unwrap().success(), "{}", lab.log());
+    assert_exact(&lab, lines);
+}
+
+#[test]
+fn user_code_that_hangs_is_named_after_the_time_that_the_manifest_gives() {
+    let lab = Lab::new().unwrap();
+    let mut lines = numbered(500);
+    lines.insert(200, format!("hang-once {}", lab.path("seen").display()));
+    let hanging = MANIFEST.replace("name: faulty", "name: hanging");
+    let patient = hanging.replace("udf:", "userCode: {unresponsiveAfter: 2s}\n    udf:");
+    let mut run = start_as(&lab, &lines, &patient);
+    run.says("user code has not answered 1 messages for 2 s");
+    kill_user_code("hanging");
     assert!(run.ends().unwrap().success(), "{}", lab.log());
     assert_exact(&lab, lines);
 }
