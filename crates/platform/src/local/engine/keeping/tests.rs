@@ -345,6 +345,8 @@ async fn slots_change_hands_in_a_flood_and_everything_arrives_once() {
         running.until("the flood goes on", |running, _| running.taken() as u64 >= goal).await;
     }
     assert!(longest < Duration::from_secs(5), "the longest hand-over took {longest:?}");
+    // A source that is told to stop leaves what it has not read.
+    running.until("everything is out", |running, _| running.taken() as u64 >= COUNT).await;
     running.read_by(None);
     running.until("it is drained", |_, picture| picture.drained).await;
     running.expect_taken(COUNT);
