@@ -145,6 +145,35 @@ pub fn promtool(name: &str) -> Option<Command> {
     None
 }
 
+/// Redis' server, or none; then the test is noted as skipped under `name`.
+pub fn redis(name: &str) -> Option<Command> {
+    if let Some(redis) = std::env::var_os("TIDEGATE_TEST_REDIS") {
+        return Some(Command::new(redis));
+    }
+    skipped(name, "no redis-server (TIDEGATE_TEST_REDIS); run the tests with `cargo xtask test`");
+    None
+}
+
+/// The NATS server, or none; then the test is noted as skipped under `name`.
+pub fn nats(name: &str) -> Option<Command> {
+    if let Some(nats) = std::env::var_os("TIDEGATE_TEST_NATS") {
+        return Some(Command::new(nats));
+    }
+    skipped(name, "no nats-server (TIDEGATE_TEST_NATS); run the tests with `cargo xtask test`");
+    None
+}
+
+/// Processes that a process has started and whose command line ends with this word.
+pub fn children_of(parent: u32, word: &str) -> Vec<u32> {
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name of the program, in parentheses, may hold anything.
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+        fields.split_whitespace().nth(1) == Some(&parent.to_string())
+    };
+    processes_with(word).into_iter().filter(is_child).collect()
+}
+
 /// Notes that a test was skipped, for the end of the run.
 fn skipped(name: &str, why: &str) {
     if let Some(file) = std::env::var_os("TIDEGATE_SKIPPED") {
@@ -182,6 +211,14 @@ impl Run {
 
     /// Asks it to drain and waits for its end.
     pub fn interrupt(mut self) -> Result<ExitStatus> {
+        signal(self.child.id(), Signal::SIGINT)?;
+        self.ends()
+    }
+
+    /// Asks it to stop at once and waits for its end.
+    pub fn interrupt_twice(mut self) -> Result<ExitStatus> {
+        signal(self.child.id(), Signal::SIGINT)?;
+        self.says("draining; Ctrl-C again");
         signal(self.child.id(), Signal::SIGINT)?;
         self.ends()
     }

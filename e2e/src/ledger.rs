@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-/// The rate is kept over this much time: an idle source may make up for so much, and for no more.
+/// The rate is kept over this much time, or over that of one number where that is longer: an idle source may make up for
+/// so much, and for no more.
 const BURST: Duration = Duration::from_millis(100);
 /// How often holders are looked at for signs of life.
 const LOOK: Duration = Duration::from_millis(200);
@@ -80,6 +81,7 @@ impl Ledger {
             let Terms { count, rate, .. } = ledger.terms;
             let now = now_micros();
             let burst = u64::try_from(BURST.as_micros()).expect("a burst is short");
+            let burst = burst.max(1_000_000_u64.div_ceil(rate));
             let begin = ledger.state.spent.max(now.saturating_sub(burst));
             let allowed = usize::try_from((now.saturating_sub(begin)) * rate / 1_000_000)?;
             let mut taken: Vec<u64> = ledger.state.back.iter().copied().take(most.min(allowed)).collect();

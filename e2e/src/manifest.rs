@@ -1,4 +1,4 @@
-//! Manifests of the pipelines that tests run: numbers go in, and what comes out is compared with them.
+//! Manifests of the pipelines and mono vertices that tests run: numbers go in, and what comes out is compared with them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,11 +11,13 @@ use crate::up::Up;
 
 const HEAD: &str = "apiVersion: numaflow.numaproj.io/v1alpha1\n";
 
-/// A pipeline, put together from texts.
+/// A pipeline or a mono vertex, put together from texts.
 #[derive(Clone, Debug, Default)]
 pub struct Pipeline {
     /// Its name.
     pub name: String,
+    /// It is a mono vertex: the settings are all there is to it.
+    pub is_mono: bool,
     /// Fields of the spec beside vertices and edges, such as `lifecycle: {…}`.
     pub settings: Vec<String>,
     /// Fields of its metadata beside the name.
@@ -32,6 +34,16 @@ impl Pipeline {
     /// One without anything.
     pub fn named(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// A mono vertex with a user-defined source of `count` numbers at `rate` a second, which keeps its ledger in the lab,
+    /// and a sink that writes them to a file there.
+    pub fn mono(lab: &Lab, name: &str, (count, rate): (u64, u64)) -> Self {
+        let mono = Self { is_mono: true, ..Self::named(name) };
+        let (source, sink) = (mono.source(lab, (count, rate)), lab.path(&mono.out()));
+        mono.with("source: {udsource: {container: {image: numbers}}}")
+            .with(&format!("sink: {{file: {{path: {}}}}}", sink.display()))
+            .exec(&format!("{name}/udsource"), &source)
     }
 
     /// With another field of the spec.
@@ -68,10 +80,13 @@ impl Pipeline {
     /// With a user-defined source of `count` numbers at `rate` a second, which keeps its ledger in the lab.
     #[must_use]
     pub fn numbers(self, lab: &Lab, name: &str, (count, rate): (u64, u64), fields: &str) -> Self {
-        let ledger = lab.path(&self.ledger());
-        let command = format!("{} {count} {rate} {}", own_program("sdk_source"), ledger.display());
+        let command = self.source(lab, (count, rate));
         let vertex = format!("source: {{udsource: {{container: {{image: numbers}}}}}}{}", more(fields));
         self.vertex(name, &vertex).exec(name, &command)
+    }
+
+    fn source(&self, lab: &Lab, (count, rate): (u64, u64)) -> String {
+        format!("{} {count} {rate} {}", own_program("sdk_source"), lab.path(&self.ledger()).display())
     }
 
     /// With a map that `sdk_map` with these arguments plays.
@@ -109,6 +124,27 @@ impl Pipeline {
     /// # Panics
     /// When something else is missing, or came out twice.
     pub fn assert_exact(&self, lab: &Lab, up: &Up<'_>, may_miss: impl Fn(u64) -> bool) -> Vec<u64> {
+        let (missing, early) = self.compared(lab, up);
+        assert!(early.is_empty(), "{}: {early:?} came out and are not acknowledged", self.name);
+        let lost: Vec<_> = missing.iter().filter(|number| !may_miss(**number)).collect();
+        assert!(lost.is_empty(), "{}: {} are lost: {lost:?}", self.name, lost.len());
+        missing
+    }
+
+    /// Pauses it after somebody was killed: every number that its source may forget came out, once. Gives the numbers that
+    /// came out although the source may not forget them yet: a kill between the commit and the acknowledgement leaves
+    /// them to be given once more, which [`Pipeline::acknowledged`] shows when it goes on.
+    ///
+    /// # Panics
+    /// When something is missing, or came out twice.
+    pub fn assert_nothing_lost(&self, lab: &Lab, up: &Up<'_>) -> BTreeSet<u64> {
+        let (missing, early) = self.compared(lab, up);
+        assert!(missing.is_empty(), "{}: {} are lost: {missing:?}", self.name, missing.len());
+        early
+    }
+
+    /// Pauses it until it is drained; gives what was acknowledged and did not come out, and the other way round.
+    fn compared(&self, lab: &Lab, up: &Up<'_>) -> (Vec<u64>, BTreeSet<u64>) {
         up.pause(&self.name).expect("a pause is asked for");
         up.until(&self.name, "is drained", |object| {
             (object.is_paused() && object.is_drained()).then_some(())
@@ -121,12 +157,7 @@ impl Pipeline {
             "{}: lines came out twice although the sink keeps them single",
             self.name
         );
-        let strangers: Vec<_> = out.difference(&taken_in).collect();
-        assert!(strangers.is_empty(), "{}: {strangers:?} came out and are not acknowledged", self.name);
-        let missing: Vec<u64> = taken_in.difference(&out).copied().collect();
-        let lost: Vec<_> = missing.iter().filter(|number| !may_miss(**number)).collect();
-        assert!(lost.is_empty(), "{}: {} of {} are lost: {lost:?}", self.name, lost.len(), taken_in.len());
-        missing
+        (taken_in.difference(&out).copied().collect(), out.difference(&taken_in).copied().collect())
     }
 
     /// The numbers that its source may forget.
@@ -158,10 +189,14 @@ impl Pipeline {
     pub fn text(&self) -> String {
         let mut metadata = format!("name: {}", self.name);
         self.metadata.iter().for_each(|field| metadata.push_str(&more(field)));
-        let mut text = format!("{HEAD}kind: Pipeline\nmetadata: {{{metadata}}}\nspec:\n");
+        let kind = if self.is_mono { "MonoVertex" } else { "Pipeline" };
+        let mut text = format!("{HEAD}kind: {kind}\nmetadata: {{{metadata}}}\nspec:\n");
         let write =
             |text: &mut String, line: String| writeln!(text, "  {line}").expect("a String takes any text");
         self.settings.iter().for_each(|field| write(&mut text, field.clone()));
+        if self.is_mono {
+            return text;
+        }
         write(&mut text, "vertices:".to_owned());
         for (name, fields) in &self.vertices {
             write(&mut text, format!("- {{name: {name}, {fields}}}"));

@@ -84,6 +84,11 @@ impl Api {
 impl<'a> Up<'a> {
     /// Starts one in a lab and waits until it answers.
     pub fn start(lab: &'a Lab) -> Result<Self> {
+        Self::start_with(lab, &[])
+    }
+
+    /// The same with more flags.
+    pub fn start_with(lab: &'a Lab, flags: &[&str]) -> Result<Self> {
         let log = lab.path("up.log");
         let mut note = fs::OpenOptions::new().create(true).append(true).open(&log)?;
         writeln!(note, "--- up")?;
@@ -92,6 +97,7 @@ impl<'a> Up<'a> {
             .arg(lab.path("state"))
             .arg("--socket")
             .arg(lab.path("api.sock"))
+            .args(flags)
             .current_dir(lab.root())
             .stdin(Stdio::null())
             .stdout(note.try_clone()?)

@@ -63,6 +63,7 @@ const PLAN: &str = "tidegate-plan";
 const MODEL: &str = "tidegate-model";
 const PROTO: &str = "tidegate-proto";
 const JOURNAL: &str = "tidegate-journal";
+const LANE: &str = "tidegate-lane";
 const CONNECT: &str = "tidegate-connect";
 const WORKER: &str = "tidegate-worker";
 const KEEPER: &str = "tidegate-keeper";
@@ -102,8 +103,14 @@ const RULES: &[Rule] = &[
         outside: Crates::All,
     },
     Rule {
+        package: LANE,
+        may_use: Crates::These(&[MODEL]),
+        never: &[RUNTIMES, RANDOMNESS, KUBE, &[API]],
+        outside: Crates::All,
+    },
+    Rule {
         package: CONNECT,
-        may_use: Crates::These(&[MODEL, API, PROTO, JOURNAL]),
+        may_use: Crates::These(&[MODEL, API, PROTO, JOURNAL, LANE]),
         never: &[KUBE, &[PLAN, WORKER]],
         outside: Crates::All,
     },
@@ -127,19 +134,27 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: SERVER,
-        may_use: Crates::These(&[API, PLAN, PLATFORM, KEEPER]),
+        may_use: Crates::These(&[API, PLAN, PLATFORM, KEEPER, PROTO]),
         never: &[],
-        // It reaches a Kubernetes client through the platform, and never uses one itself.
+        // It reaches a Kubernetes client through the platform, and never uses one itself. Beside HTTP a daemon speaks
+        // gRPC (`tonic`, `prost-types`), and on a cluster every port is TLS with a certificate of its own (`rcgen`,
+        // `tokio-rustls`).
         outside: Crates::These(&[
+            "async-trait",
             "axum",
             "futures",
             "hyper",
             "hyper-util",
+            "prometheus-client",
+            "prost-types",
+            "rcgen",
             "serde",
             "serde_json",
             "thiserror",
             "tokio",
+            "tokio-rustls",
             "tokio-util",
+            "tonic",
             "tracing",
         ]),
     },

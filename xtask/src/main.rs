@@ -17,11 +17,11 @@ mod deps;
 mod finding;
 mod generate;
 mod licenses;
-mod promtool;
 mod python;
 mod rules;
 mod source;
 mod suite;
+mod tool;
 
 /// Checks, tests and measures the project.
 #[derive(Parser)]

@@ -4,8 +4,9 @@
 //! test that was skipped is named at the end of the run, whatever else happened.
 //!
 //! The tests find what they need in the environment: `TIDEGATE_BIN` is the binary, `TIDEGATE_TEST_PYTHON` a Python
-//! with the SDK, `TIDEGATE_TEST_PROMTOOL` the checker of Prometheus' rules, `TIDEGATE_SEEDS` the number of seeds of a
-//! simulation, `TIDEGATE_LONG` asks for long forms, and a test that lacks a tool appends `<name>: <why>` to the file that
+//! with the SDK, `TIDEGATE_TEST_PROMTOOL` the checker of Prometheus' rules, `TIDEGATE_TEST_REDIS` Redis' server,
+//! `TIDEGATE_TEST_NATS` NATS' server,
+//! `TIDEGATE_SEEDS` the number of seeds of a simulation, `TIDEGATE_LONG` asks for long forms, and a test that lacks a tool appends `<name>: <why>` to the file that
 //! `TIDEGATE_SKIPPED` names.
 
 use std::fs;
@@ -18,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::cargo::{self, Workspace};
-use crate::{promtool, python};
+use crate::{python, tool};
 
 /// Arguments of `test`.
 #[derive(Args)]
@@ -170,9 +171,16 @@ impl Run {
             Ok(python) => run.environment.push(("TIDEGATE_TEST_PYTHON", python)),
             Err(error) => run.missing.push(format!("user code in Python: {error:#}")),
         }
-        match promtool::find() {
-            Ok(promtool) => run.environment.push(("TIDEGATE_TEST_PROMTOOL", promtool)),
-            Err(error) => run.missing.push(format!("alert rules: {error:#}")),
+        for (what, variable, found) in [
+            ("alert rules", "TIDEGATE_TEST_PROMTOOL", tool::PROMTOOL.find()),
+            ("shared rates", "TIDEGATE_TEST_REDIS", tool::REDIS.find()),
+            ("pipelines on JetStream", "TIDEGATE_TEST_NATS", tool::nats()),
+            ("the oldest NATS server", "TIDEGATE_TEST_NATS_OLDEST", tool::nats_oldest(&workspace.target)),
+        ] {
+            match found {
+                Ok(program) => run.environment.push((variable, program)),
+                Err(error) => run.missing.push(format!("{what}: {error:#}")),
+            }
         }
         Ok(run)
     }

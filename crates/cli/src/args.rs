@@ -13,9 +13,12 @@ use platform::local::program::Exec;
 use platform::local::secrets::Assignment;
 
 use crate::exit::{Exit, Outcome};
+use crate::isb::IsbOptions;
 
+pub(crate) mod isbsvc;
 pub(crate) mod site;
 
+use isbsvc::IsbsvcArgs;
 use site::{SiteCommand, UpArgs};
 
 /// Runs Numaflow pipelines and mono vertices, on this machine or in a cluster.
@@ -34,12 +37,18 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a manifest on this machine.
+    // Not doc comments where arguments have a long help: they would take its place.
+    #[command(about = "Run a manifest on this machine")]
     Run(Box<RunArgs>),
-    /// Start a site: a place on this machine where pipelines run and are changed.
+    #[command(about = "Start a site: a place on this machine where pipelines run and are changed")]
     Up(Box<UpArgs>),
     #[command(flatten)]
     Site(SiteCommand),
+    /// Run one worker as the environment describes it: for pods and --isolate.
+    #[command(hide = true)]
+    Processor,
+    #[command(about = "Make, check, show and remove what a pipeline keeps on a NATS JetStream server")]
+    Isbsvc(IsbsvcArgs),
     /// Find everything that is wrong with manifests.
     Lint(LintArgs),
     /// List, print and run the examples that come with the program.
@@ -85,6 +94,8 @@ pub(crate) struct RunOptions {
     /// Use the state directory although it belongs to a different manifest.
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) isb: IsbOptions,
     /// When a message counts as kept: after the disk has confirmed it, or after the operating system has it.
     #[arg(long, value_enum, default_value_t = Durability::Disk)]
     pub(crate) durability: Durability,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing else in the project reads a variable or asks for the working directory.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ pub(crate) struct Environment {
     pub(crate) search_path: Option<OsString>,
     /// `RUST_LOG`.
     pub(crate) log_filter: Option<String>,
+    /// Those that are about us or what we run.
+    variables: BTreeMap<String, String>,
     home: Option<PathBuf>,
     state_home: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
@@ -30,10 +33,16 @@ impl Environment {
             own_binary: own_binary(),
             search_path: std::env::var_os("PATH"),
             log_filter: std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()),
+            variables: variables(),
             home: absolute("HOME"),
             state_home: absolute("XDG_STATE_HOME"),
             runtime_dir: absolute("XDG_RUNTIME_DIR"),
         }
+    }
+
+    /// A variable that says something about a worker or its broker; none when it is not set or empty.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
     }
 
     /// Where state directories are when none is given; `None` without a home directory.
@@ -62,6 +71,14 @@ impl Environment {
         let is_there = |path: &&PathBuf| path.is_dir();
         self.runtime_dir.as_ref().filter(is_there).map_or(Path::new("/tmp"), PathBuf::as_path)
     }
+}
+
+/// Variables with our names or the reference's that are not empty.
+fn variables() -> BTreeMap<String, String> {
+    let all = std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+    let is_ours = |name: &str| name.starts_with("TIDEGATE_") || name.starts_with("NUMAFLOW_");
+    all.filter(|(name, text)| is_ours(name) && !text.is_empty()).collect()
 }
 
 /// On Linux a name that stays right when the file is replaced or removed while we run.

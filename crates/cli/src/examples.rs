@@ -35,6 +35,7 @@ const EXAMPLES: &[Example] = examples![
     "multi-partition",
     "join",
     "cycle",
+    "rate-limit",
     "user-code",
     "pause",
     "canary",

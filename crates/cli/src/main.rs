@@ -9,9 +9,12 @@ mod environment;
 mod examples;
 mod exit;
 mod input;
+mod isb;
+mod isbsvc;
 mod lint;
 mod live;
 mod logging;
+mod processor;
 mod run;
 mod screen;
 mod site;
@@ -39,9 +42,11 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command, environment: &Environment) -> Outcome {
     match command {
+        Command::Processor => processor::processor(environment),
         Command::Run(args) => run::run(&args, environment),
         Command::Up(args) => up::up(&args, environment),
         Command::Site(command) => site::run(command, environment),
+        Command::Isbsvc(args) => isbsvc::isbsvc(&args, environment),
         Command::Lint(args) => lint::lint(&args),
         Command::Examples(args) => examples::examples(args, environment),
         Command::Version(args) => version::version(&args),

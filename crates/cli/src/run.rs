@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use platform::local::engine::{Config, Engine};
+use platform::local::engine::{Config, Engine, Processes, Storage};
 use platform::local::namespace::Launcher;
 use platform::local::process::environment::Machine;
 use platform::local::process::{Host, Line, Name, Starter};
@@ -19,6 +19,7 @@ use crate::args::{Durability, LogFormat, RunArgs, RunOptions};
 use crate::environment::Environment;
 use crate::exit::{Failure, Outcome};
 use crate::input::{self, Input};
+use crate::isb::IsbOptions;
 use crate::logging;
 use crate::screen::Screen;
 
@@ -57,10 +58,7 @@ pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &E
         host,
         machine: machine(),
         http_bind: options.http_bind,
-        durability: match options.durability {
-            Durability::Disk => journal::Durability::Disk,
-            Durability::Os => journal::Durability::Os,
-        },
+        storage: storage(&options.isb, options.durability, environment)?,
     };
     announcements.extend(exposed(options.http_bind));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -90,6 +88,27 @@ pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &E
     runtime.shutdown_background();
     remove_sockets(&run_dir);
     outcome
+}
+
+/// Where frames and positions are kept.
+pub(crate) fn storage(
+    isb: &IsbOptions,
+    durability: Durability,
+    environment: &Environment,
+) -> Result<Storage, Failure> {
+    let Some(server) = isb.settings() else {
+        return Ok(Storage::Journal(match durability {
+            Durability::Disk => journal::Durability::Disk,
+            Durability::Os => journal::Durability::Os,
+        }));
+    };
+    let processes = if isb.isolate {
+        let program = environment.own_binary.clone().context("find the program of this process")?;
+        Some(Processes { program, environment: isb.environment() })
+    } else {
+        None
+    };
+    Ok(Storage::Broker { server: Arc::new(server), processes })
 }
 
 fn open_state(

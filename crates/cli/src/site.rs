@@ -63,6 +63,10 @@ async fn dispatch(command: SiteCommand, environment: &Environment) -> Outcome {
             let object: Object = client.delete(&path).await?;
             let how = if args.force { "is deleted at once" } else { "drains and is deleted then" };
             writeln!(io::stdout(), "{} {how}", object.name)?;
+            let dropped = object.waiting.iter().filter(|waiting| waiting.reason == plan::lifecycle::DROPPED);
+            for waiting in dropped {
+                writeln!(io::stdout(), "{}", waiting.message)?;
+            }
             if !args.wait {
                 return Ok(Exit::Done);
             }

@@ -19,6 +19,7 @@ use platform::place::Place;
 use server::{Listener, Version, serve};
 use tokio_util::sync::CancellationToken;
 
+use crate::args::Durability;
 use crate::args::site::UpArgs;
 use crate::client::{Client, Target};
 use crate::environment::Environment;
@@ -138,7 +139,7 @@ fn open_site(
         host,
         machine: run::machine(),
         http_bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        durability: journal::Durability::Disk,
+        storage: run::storage(&args.isb, Durability::Disk, environment)?,
     };
     Site::open(config).map_err(Failure::usage)
 }
@@ -164,6 +165,7 @@ async fn background(args: &UpArgs, places: &Places, environment: &Environment) -
     if args.open_paths {
         command.arg("--open-paths");
     }
+    command.args(args.isb.arguments(environment));
     for file in &args.files {
         command.arg(environment.working_dir.join(file));
     }

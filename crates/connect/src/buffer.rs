@@ -1,3 +1,5 @@
 //! Buffers between vertices.
 
+pub mod broker;
+pub mod jetstream;
 pub mod journal;

@@ -2,6 +2,7 @@
 //!
 //! An incident never stops anything by itself. It is logged once, here.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -17,7 +18,7 @@ pub struct Incident {
     /// The container, such as `udf`, `udsource`, `udsink` or `numa` for our own part.
     pub container: String,
     /// A stable word for what happened, such as `crashed`, `unresponsive`, `protocol`, `refused`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// What happened, in one sentence.
     pub message: String,
     /// Stack trace or other detail that user code sent; may be empty.
@@ -51,7 +52,7 @@ impl Incidents {
     /// Logs and keeps an incident.
     pub fn report(&self, incident: Incident) {
         tracing::warn!(
-            vertex = %self.vertex, replica = self.replica, container = incident.container, code = incident.code,
+            vertex = %self.vertex, replica = self.replica, container = incident.container, code = %incident.code,
             messages = ?incident.messages, "{}", incident.message,
         );
         let mut kept = self.kept.lock().expect("nothing panics while the list is locked");

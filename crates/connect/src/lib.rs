@@ -10,4 +10,5 @@ pub mod open;
 pub mod secret;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod udf;

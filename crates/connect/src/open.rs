@@ -1,4 +1,5 @@
-//! From what a user wrote to an open door: which source or sink a spec asks for, and what its settings mean.
+//! From what a user wrote to an open door: which source, sink or store a spec asks for, and what its
+//! settings mean.
 //!
 //! Here, and nowhere else, is the order in which kinds are picked when several are set. Connectors know nothing of
 //! manifests. Invariant: specs that come here have been checked, so values that no manifest may have are not looked
@@ -9,7 +10,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::resolve::HttpListener;
+use api::resolve::{HttpListener, VertexSettings};
 use api::spec::sink::FileSink;
 use api::spec::source::{FileSource, GeneratorSource, HttpSource};
 use api::spec::{AbstractSink, Source};
@@ -25,7 +26,10 @@ use crate::source::http::{self, Listening};
 use crate::source::user::UserSourceView;
 use crate::{sink, source, udf};
 
+mod rate;
+
 pub use crate::sink::user::Role;
+pub use rate::open_store;
 
 /// What a connector may need to know about the replica that opens it.
 #[derive(Clone, Debug)]
@@ -84,6 +88,23 @@ pub struct Limits {
     pub unresponsive_after: Duration,
     /// A message that made user code crash so often while it was alone there is given up; none keeps trying.
     pub poison_attempts: Option<NonZeroU32>,
+}
+
+impl Limits {
+    /// Those of a vertex.
+    pub fn of(settings: &VertexSettings) -> Self {
+        let some = |count: u64| {
+            NonZeroUsize::new(usize::try_from(count).unwrap_or(usize::MAX)).unwrap_or(NonZeroUsize::MIN)
+        };
+        let (limits, user_code) = (&settings.limits, &settings.user_code);
+        Self {
+            batch_messages: some(limits.read_batch_size),
+            read_timeout: limits.read_timeout,
+            concurrency: some(limits.concurrency),
+            unresponsive_after: user_code.unresponsive_after,
+            poison_attempts: user_code.poison_attempts,
+        }
+    }
 }
 
 /// Why a door could not be opened.

@@ -31,6 +31,13 @@ impl Secrets {
         found.map(|value| value.trim()).ok_or_else(|| Missing { name: name.to_owned(), key: key.to_owned() })
     }
 
+    /// Every value with its name and key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.0.iter().flat_map(|(name, keys)| {
+            keys.iter().map(move |(key, value)| (name.as_str(), key.as_str(), value.as_str()))
+        })
+    }
+
     /// All keys of a secret.
     pub fn all(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
         self.0.get(name).into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))

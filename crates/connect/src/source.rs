@@ -10,6 +10,8 @@ use model::door::Error;
 use model::door::source::{Answer, Answers, Batch, Memory, Opened, Receipt, Source};
 use model::{Position, Time};
 
+use crate::store::Pools;
+
 pub mod file;
 pub mod generator;
 pub mod http;
@@ -17,14 +19,17 @@ pub mod lines;
 pub mod stdin;
 pub mod user;
 
-/// What sources of one process share, so that one can take over from another and nothing is lost in between. Clones
-/// share it too; whoever opens sources keeps one for as long as any of them may be opened.
+/// What the inlets of one process share, so that one source can take over from another and nothing is lost in between,
+/// and so that workers keep within a rate together. Clones share it too; whoever opens inlets keeps one for as long as
+/// any of them may be opened.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     /// Ports, and what came in through them.
     pub listeners: http::Listeners,
     /// Standard input.
     pub stdin: stdin::Input,
+    /// Rates.
+    pub pools: Pools,
 }
 
 /// The time of the clock.

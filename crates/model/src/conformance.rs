@@ -3,4 +3,5 @@
 pub mod buffer;
 pub mod sink;
 pub mod source;
+pub mod store;
 mod wait;

@@ -6,9 +6,11 @@
 use std::error::Error as StdError;
 
 pub mod buffer;
+pub mod mail;
 pub mod map;
 pub mod sink;
 pub mod source;
+pub mod store;
 
 /// What the caller of a door may do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +57,18 @@ impl Error {
 
     /// The whole chain of causes in one line, for logs and people.
     pub fn chain(&self) -> String {
-        let mut text = self.attempted.clone();
-        let mut cause = self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static));
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        chain(self)
     }
+}
+
+/// An error and its causes in one line, for logs and people.
+pub fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

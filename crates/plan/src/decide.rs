@@ -139,11 +139,10 @@ pub fn decide(wanted: &Wanted<'_>, seen: &Seen, memory: &Memory, now: Time) -> P
     if life.forget {
         plan.ensure.push(Piece::Forget);
     }
-    let blocked = if plan.memory.lifecycle.is_reading() {
-        Vec::new()
-    } else {
-        progress::blocked(wanted, seen, &plan.memory, now)
-    };
+    // With force nobody waits for the drain.
+    let drains =
+        !plan.memory.lifecycle.is_reading() && plan.memory.lifecycle.purpose != lifecycle::Purpose::DeleteNow;
+    let blocked = if drains { progress::blocked(wanted, seen, &plan.memory, now) } else { Vec::new() };
     plan.waiting.extend(blocked.iter().map(Blocked::to_waiting));
     status::finish(plan, &status::About { wanted, seen, workers, blocked, now })
 }

@@ -8,12 +8,15 @@ use api::spec::OnPauseTimeout;
 use serde::{Deserialize, Serialize};
 
 use crate::said::thousands;
-use crate::seen::Drain;
+use crate::seen::{Cut, Drain, Left, Span};
 use crate::wanted::Wanted;
 use crate::{Event, Time, Waiting};
 
 /// How long workers that were told to go may be in the way of the word `Paused`.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The word for what a forced deletion drops, as an event and as the last thing that is said of the object.
+pub const DROPPED: &str = "RecordsDropped";
 
 /// What is remembered of an object's life.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,16 +251,48 @@ fn proceed(outcome: &mut Outcome, input: &Input<'_>) {
         Purpose::DeleteNow => {
             // What workers still finish on their way out is not dropped: they count when they are gone.
             if gone && !drained && !std::mem::replace(&mut outcome.memory.overdue, true) {
-                let message = match input.left {
-                    Some(count) => format!("deleted by force: {} records are dropped", thousands(count)),
-                    None => "deleted by force: nobody could count the records that are dropped".to_owned(),
-                };
-                outcome.events.push(Event::warning("", "RecordsDropped", message));
+                let message = dropped(input);
+                outcome.events.push(Event::warning("", DROPPED, message.clone()));
+                outcome.waiting.push(Waiting::new("", DROPPED, message));
             }
             outcome.memory.stage = Stage::Stopped;
             outcome.forget = gone;
         }
     }
+}
+
+/// What a forced deletion drops: how much lies where, and from where in the sources it came.
+fn dropped(input: &Input<'_>) -> String {
+    let Some(count) = input.left else {
+        return "deleted by force: nobody could count the records that are dropped".to_owned();
+    };
+    let nothing = Drain::default();
+    let Drain { left, cuts, .. } = input.drain.unwrap_or(&nothing);
+    let place = |Left { vertex, partition, messages }: &Left| {
+        format!("{} in partition {partition} of vertex {vertex}", thousands(*messages))
+    };
+    let places: Vec<String> = left.iter().map(place).collect();
+    let colon = if places.is_empty() { "" } else { ": " };
+    let total = thousands(count);
+    let said = format!("deleted by force: {total} records are dropped{colon}{}", places.join(", "));
+    let sentences: Vec<String> = std::iter::once(said).chain(cuts.iter().filter_map(came_from)).collect();
+    sentences.join("; ")
+}
+
+/// What of the records inside came from a source, as far as it can be told.
+fn came_from(cut: &Cut) -> Option<String> {
+    let Cut { source, read, records, spans } = cut;
+    let read: Vec<String> =
+        read.iter().map(|(unit, position)| format!("position {position} in unit {unit}")).collect();
+    let span = |(partition, Span { first, last }): (&u16, &Span)| {
+        format!(", from offset {first} to {last} in partition {partition}")
+    };
+    let spans = spans.iter().map(span).collect::<Vec<_>>().concat();
+    let read = (!read.is_empty()).then(|| format!("was read up to {}", read.join(", ")));
+    let gave = (*records > 0)
+        .then(|| format!("gave {} of the records as they lie there{spans}", thousands(*records)));
+    let facts: Vec<String> = read.into_iter().chain(gave).collect();
+    (!facts.is_empty()).then(|| format!("source {source} {}", facts.join(", and ")))
 }
 
 fn pause(outcome: &mut Outcome, input: &Input<'_>) {

@@ -155,6 +155,32 @@ pub struct Drain {
     /// The number of the order to stop that this was found under ([`crate::lifecycle::Memory::number`]). A shell whose
     /// looks are never older than its orders may leave it out.
     pub number: Option<u64>,
+    /// Where what is left came from; looked up only when all of it is about to be dropped.
+    pub cuts: Vec<Cut>,
+}
+
+/// A source, seen from an object that is cut off from it for good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Cut {
+    /// The source vertex.
+    pub source: String,
+    /// By unit the first position that was not read; a source that remembers for itself what is done has none.
+    pub read: BTreeMap<u32, u64>,
+    /// Records inside that are still as the source gave them; what later vertices made of others has other origins.
+    pub records: u64,
+    /// By partition of the source, the smallest and the largest offset of those records.
+    pub spans: BTreeMap<u16, Span>,
+}
+
+/// Offsets from one to another, both included. Not all between them need to be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Span {
+    /// The smallest.
+    pub first: String,
+    /// The largest.
+    pub last: String,
 }
 
 /// What is left in one partition.

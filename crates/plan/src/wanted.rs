@@ -64,6 +64,11 @@ pub enum WordKind {
         /// The number in the history.
         to: Option<u64>,
     },
+    /// Serve this version in place of the one that serves, which is not the wanted one.
+    Serve {
+        /// The version.
+        to: Revision,
+    },
     /// Try the wanted version again although it was given up.
     Retry,
 }

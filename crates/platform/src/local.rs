@@ -1,5 +1,6 @@
 //! One machine: every vertex runs in this process, user code in processes of its own.
 
+pub mod disk;
 pub mod engine;
 pub mod namespace;
 pub mod process;

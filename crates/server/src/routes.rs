@@ -28,7 +28,7 @@ const EVENTS_MAX: usize = 10_000;
 /// How long a caller waits for a change.
 const WATCH: Duration = Duration::from_secs(25);
 /// The type of the metrics page.
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What handlers share.
 #[derive(Clone)]

@@ -28,7 +28,7 @@ use model::{Epoch, Incarnation, Message, Name, Origin, Position, Slot, Time, Top
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use worker::{
-    Bypass, Call, Edge, Exhausted, Families, Handle, Input, Limits, Metrics, Orders, Out, Redeliveries,
+    Bypass, Call, Edge, Exhausted, Families, Hand, Handle, Input, Limits, Metrics, Orders, Out, Redeliveries,
     Setup, Sinks, Strategy, Watermark, Who, Worker,
 };
 
@@ -120,6 +120,7 @@ fn setup(vertex: &str, input: Input, output: Out, buffer: Option<Arc<dyn Buffer>
         output,
         buffer,
         limits: Limits { batch_messages: 500, read_wait: Duration::from_secs(1), in_flight_messages: 5000 },
+        rate_limit: None,
         redelivery: Redeliveries {
             deliveries_max: None,
             exhausted: Exhausted::Drop,

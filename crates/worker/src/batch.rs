@@ -22,6 +22,20 @@ pub(crate) struct Work {
     pub(crate) bytes: usize,
 }
 
+impl Work {
+    /// Cuts it after so many messages, fewer than there are, and gives the rest. For messages of a slot.
+    pub(crate) fn split_off(&mut self, messages: usize) -> Self {
+        assert!(messages < self.messages.len(), "something is left");
+        assert!(self.receipts.is_empty(), "what came from a slot is answered by a commit");
+        let rest = self.messages.split_off(messages);
+        let whole = (self.messages.len() + rest.len()) as u128;
+        let bytes = (self.bytes as u128 * rest.len() as u128 / whole) as usize;
+        let (end, between) = (self.end, self.steps.after(messages as u32));
+        (self.end, self.bytes) = (between, self.bytes - bytes);
+        Self { messages: rest, receipts: Vec::new(), steps: self.steps.from(between), end, bytes }
+    }
+}
+
 /// How far the unit is once only the first messages of a batch are done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Steps {
@@ -56,6 +70,11 @@ impl Steps {
             Step::None
         };
         Self { first, step }
+    }
+
+    /// The same steps from another place on.
+    fn from(self, first: Position) -> Self {
+        Self { first, ..self }
     }
 
     fn after(self, messages: u32) -> Position {

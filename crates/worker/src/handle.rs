@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::setup::Watermark;
 use crate::signals::Signals;
 use crate::unit::Gauge;
 
@@ -49,7 +50,8 @@ pub struct UnitReport {
     pub empty_at: Option<Time>,
     /// Of a source: how many messages wait outside, as of the last look, when it can tell.
     pub outside: Option<u64>,
-    /// Of the retry unit: when the next message is due, while none is and nothing else is going on.
+    /// While nothing else is going on: of the retry unit, when the next message is due; of any unit that has used up what
+    /// the rate limit gives, when there is more.
     pub rests_until: Option<Time>,
     /// How long nothing was committed.
     pub since_progress: Duration,
@@ -99,7 +101,40 @@ pub(crate) fn lock(following: &SharedFollowing) -> MutexGuard<'_, Following> {
     following.lock().expect("nothing panics while it is noted what was followed")
 }
 
-/// Tells a worker what to own and hears from it.
+/// What tells a worker what to own and hears from it, wherever the worker runs.
+pub trait Hand: Send + Sync {
+    /// Replaces the units to own by those of numbered orders, which [`Hand::followed`] then speaks of. Whether the
+    /// worker shall go stays as it is.
+    fn follow(&self, number: u64, units: BTreeMap<Unit, Epoch>);
+
+    /// Tells the worker to finish everything and end.
+    fn stop(&self);
+
+    /// Tells the worker to end without finishing everything: what user code and sinks have not answered is given up, only
+    /// a write that is under way is waited for, and what is done is committed. What is given up is done again by the next
+    /// owner.
+    fn cut(&self);
+
+    /// The highest number of orders of which every unit was claimed or refused, and of which every unit that is not in
+    /// them was released or is being finished. Whoever wants to know what the worker holds asks this first and for the
+    /// report afterwards: what then is not in the report was released or refused and will not be claimed for these
+    /// orders any more.
+    fn followed(&self) -> u64;
+
+    /// What each unit says that was claimed and is not released.
+    fn report(&self) -> Vec<UnitReport>;
+
+    /// What this worker has done since it began.
+    fn signals(&self) -> Signals;
+
+    /// Grows whenever something was heard of the worker; none for a worker of this process, which cannot fall silent.
+    fn heard(&self) -> Option<u64>;
+
+    /// Gives the worker the watermark of its vertex.
+    fn publish(&self, watermark: Time);
+}
+
+/// Tells a worker of this process what to own and hears from it.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) told: watch::Sender<Told>,
@@ -107,14 +142,19 @@ pub struct Handle {
     pub(crate) following: SharedFollowing,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cut: CancellationToken,
+    pub(crate) watermark: Watermark,
 }
 
 impl Handle {
     /// A handle of which nothing was asked, and where the worker hears what is.
-    pub(crate) fn new(metrics: Arc<Metrics>, cut: CancellationToken) -> (Self, watch::Receiver<Told>) {
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        cut: CancellationToken,
+        watermark: Watermark,
+    ) -> (Self, watch::Receiver<Told>) {
         let (sender, told) = watch::channel(Told::default());
         let (gauges, following) = (Gauges::default(), SharedFollowing::default());
-        (Self { told: sender, gauges, following, metrics, cut }, told)
+        (Self { told: sender, gauges, following, metrics, cut, watermark }, told)
     }
 
     /// Replaces the orders.
@@ -122,26 +162,10 @@ impl Handle {
         self.tell(|told| told.orders = orders);
     }
 
-    /// Replaces the units to own by those of numbered orders, which [`Handle::followed`] then speaks of. Whether the
-    /// worker shall go stays as it is.
-    pub fn follow(&self, number: u64, units: BTreeMap<Unit, Epoch>) {
-        self.tell(|told| {
-            told.number = number;
-            told.orders.units = units;
-        });
-    }
-
-    /// Tells the worker to finish everything and end.
-    pub fn stop(&self) {
-        self.tell(|told| told.orders.stop = true);
-    }
-
-    /// Tells the worker to end without finishing everything: what user code and sinks have not answered is given up, only
-    /// a write that is under way is waited for, and what is done is committed. What is given up is done again by the next
-    /// owner.
-    pub fn cut(&self) {
-        self.cut.cancel();
-        self.stop();
+    /// Returns once the worker was told to end.
+    pub async fn stopping(&self) {
+        // This handle keeps the channel open.
+        drop(self.told.subscribe().wait_for(|told| told.orders.stop).await);
     }
 
     fn tell(&self, change: impl FnOnce(&mut Told)) {
@@ -151,23 +175,43 @@ impl Handle {
             *current != before
         });
     }
+}
 
-    /// The highest number of orders of which every unit was claimed or refused, and of which every unit that is not in
-    /// them was released or is being finished. Whoever wants to know what the worker holds asks this first and for the
-    /// report afterwards: what then is not in the report was released or refused and will not be claimed for these
-    /// orders any more.
-    pub fn followed(&self) -> u64 {
+impl Hand for Handle {
+    fn follow(&self, number: u64, units: BTreeMap<Unit, Epoch>) {
+        self.tell(|told| {
+            told.number = number;
+            told.orders.units = units;
+        });
+    }
+
+    fn stop(&self) {
+        self.tell(|told| told.orders.stop = true);
+    }
+
+    fn cut(&self) {
+        self.cut.cancel();
+        self.stop();
+    }
+
+    fn followed(&self) -> u64 {
         lock(&self.following).followed
     }
 
-    /// What each unit says that was claimed and is not released.
-    pub fn report(&self) -> Vec<UnitReport> {
+    fn report(&self) -> Vec<UnitReport> {
         let gauges = self.gauges.lock().expect("nothing panics while the gauges are locked");
         gauges.iter().map(|(unit, gauge)| gauge.report(*unit)).collect()
     }
 
-    /// What this worker has done since it began.
-    pub fn signals(&self) -> Signals {
+    fn signals(&self) -> Signals {
         self.metrics.signals()
+    }
+
+    fn heard(&self) -> Option<u64> {
+        None
+    }
+
+    fn publish(&self, watermark: Time) {
+        self.watermark.publish(watermark);
     }
 }

@@ -12,6 +12,7 @@ mod desk;
 mod graph;
 mod handle;
 mod inlet;
+pub mod link;
 mod metrics;
 mod retry;
 mod route;
@@ -19,14 +20,18 @@ mod setup;
 mod signals;
 mod stage;
 mod tail;
+mod throttle;
 mod unit;
 pub mod wire;
 mod worker;
 
 pub use backoff::{Strategy, Then};
 pub use graph::Graph;
-pub use handle::{Handle, Orders, UnitReport};
+pub use handle::{Hand, Handle, Orders, UnitReport};
 pub use metrics::{Drops, Families, Metrics, Who};
-pub use setup::{Bypass, Call, Edge, Exhausted, Input, Limits, Out, Redeliveries, Setup, Sinks, Watermark};
+pub use setup::{
+    Bypass, Call, Edge, Exhausted, Input, Limits, Out, RateLimit, Redeliveries, Setup, Sinks, Watermark,
+};
 pub use signals::{Latency, Signals, Tally};
+pub use throttle::{Clock, Mode, Rate};
 pub use worker::{Ended, Worker};

@@ -61,6 +61,7 @@ struct Names {
     udf_drop: &'static str,
     critical: &'static str,
     write_error: &'static str,
+    throttled: &'static str,
     udf_time: &'static str,
     write_time: &'static str,
     total_time: &'static str,
@@ -81,6 +82,7 @@ const VERTEX: Names = Names {
     udf_drop: "forwarder_ud_drop",
     critical: "forwarder_critical_error",
     write_error: "forwarder_write_error",
+    throttled: "forwarder_throttled",
     udf_time: "forwarder_udf_processing_time",
     write_time: "forwarder_write_processing_time",
     total_time: "forwarder_processing_time",
@@ -101,6 +103,7 @@ const MONO: Names = Names {
     udf_drop: "monovtx_udf_drop",
     critical: "monovtx_critical_error",
     write_error: "monovtx_sink_write_errors",
+    throttled: "monovtx_throttled",
     udf_time: "monovtx_udf_time",
     write_time: "monovtx_sink_time",
     total_time: "monovtx_processing_time",
@@ -125,6 +128,7 @@ struct Set {
     udf_drop: Counters,
     critical: Counters,
     write_error: Counters,
+    throttled: Counters,
     udf_time: Times,
     write_time: Times,
     total_time: Times,
@@ -153,6 +157,7 @@ impl Set {
             (names.udf_drop, "Messages that user code dropped"),
             (names.critical, "Critical errors, by reason"),
             (names.write_error, "Failed writes"),
+            (names.throttled, "Times that a rate limit let nothing begin although something was there"),
         ]
         .map(|(name, help)| counters(name, help));
         let [
@@ -168,6 +173,7 @@ impl Set {
             udf_drop,
             critical,
             write_error,
+            throttled,
         ] = set_counters;
         let mut times = |name: &str, help: &str, minutes: f64| {
             let family = Times::new_with_constructor(Buckets { longest_us: minutes * MINUTES_US });
@@ -195,6 +201,7 @@ impl Set {
             udf_drop,
             critical,
             write_error,
+            throttled,
             udf_time,
             write_time,
             total_time,
@@ -264,6 +271,7 @@ impl Families {
             udf_drop: tally(&set.udf_drop, &common),
             critical: counter(&set.critical, &critical),
             write_error: tally(&set.write_error, &labels),
+            throttled: counter(&set.throttled, &labels),
             dropped: Drops {
                 full: tally(&set.drop, &reasons("buffer-full")),
                 unmatched: tally(&set.drop, &reasons("forwarding-rules-not-met")),
@@ -312,6 +320,8 @@ pub struct Metrics {
     pub critical: Counter,
     /// Failed writes.
     pub write_error: Tally,
+    /// Times that a rate limit let nothing begin although something was there.
+    pub throttled: Counter,
     /// Dropped by us, by reason.
     pub dropped: Drops,
     /// Microseconds in user code per batch.

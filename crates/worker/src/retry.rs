@@ -23,6 +23,7 @@ use crate::inlet::decode;
 use crate::metrics::Metrics;
 use crate::stage::{Stage, now, wait_until};
 use crate::tail::Tail;
+use crate::throttle::Gate;
 use crate::unit::{End, Gauge, Load, Settling};
 
 mod floor;
@@ -51,6 +52,8 @@ pub(crate) struct RetryLoop {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) gauge: Arc<Gauge>,
     pub(crate) finish: CancellationToken,
+    /// The way through the rate limit, where there is one.
+    pub(crate) gate: Option<Gate>,
 }
 
 type Trying = Pin<Box<dyn Future<Output = (u64, Result<Processed, Error>)> + Send>>;
@@ -69,6 +72,8 @@ enum Event {
     /// What is not done is given up.
     Cut,
     Due,
+    /// More may begin.
+    More,
     Read(Vec<Stored>),
 }
 
@@ -86,6 +91,9 @@ struct Hand {
     /// The last one that was moved up.
     moved: Option<u64>,
     bytes_max: usize,
+    gate: Option<Gate>,
+    /// The rate limit lets nothing begin at this moment.
+    refused: bool,
     /// The worker is cut off.
     cut: CancellationToken,
 }
@@ -122,9 +130,11 @@ impl Hand {
 
     /// Begins to try what is due.
     fn try_due(&mut self, stage: &Arc<Stage>) {
+        self.refused = false;
         while self.may_try()
             && let Some((due, sequence)) = self.due.first().copied()
             && due <= now()
+            && self.may_begin()
             && let Some(messages) = self.take(sequence)
         {
             let steps = Steps::default();
@@ -133,6 +143,16 @@ impl Hand {
             let stage = stage.clone();
             self.trying.push(Box::pin(async move { (sequence, stage.process(work).await) }));
         }
+    }
+
+    /// Whether the rate limit lets one more message begin; then it has begun.
+    fn may_begin(&mut self) -> bool {
+        let Some(gate) = &self.gate else { return true };
+        self.refused = gate.may(1) == 0;
+        if !self.refused {
+            gate.begin(1);
+        }
+        !self.refused
     }
 
     /// Moves the oldest waiting messages to the end of the slot when too much is done above them.
@@ -158,6 +178,9 @@ impl Hand {
     /// When the next message is due, while nothing is and nothing else goes on.
     fn rests_until(&self, settling: &Settling) -> Option<Time> {
         let rests = self.trying.is_empty() && self.ready.is_empty() && matches!(settling, Settling::Idle(_));
+        if let (Some(gate), true, true) = (&self.gate, self.refused, rests) {
+            return Some(gate.rests_until());
+        }
         let (due, _) = self.due.first().filter(|_| rests)?;
         (*due > now()).then_some(*due)
     }
@@ -186,8 +209,15 @@ impl Hand {
     ) -> Result<Event, Error> {
         let reads = finish.is_some() && self.may_read();
         let next_due = self.due.first().map(|(due, _)| *due);
-        let waits = next_due.is_some() && self.may_try() && finish.is_some();
-        let Self { reader, trying, cut, .. } = self;
+        let waits = next_due.is_some() && self.may_try() && finish.is_some() && !self.refused;
+        let refused = self.refused && finish.is_some();
+        let Self { reader, trying, gate, cut, .. } = self;
+        let more = async {
+            match gate {
+                Some(gate) => gate.more().await,
+                None => std::future::pending().await,
+            }
+        };
         let finishes = async {
             match finish {
                 Some(finish) => finish.cancelled().await,
@@ -203,6 +233,7 @@ impl Hand {
             },
             () = finishes => Ok(Event::Finish),
             () = wait_until(next_due), if waits => Ok(Event::Due),
+            () = more, if refused => Ok(Event::More),
             frames = read(reader.as_mut()), if reads => Ok(Event::Read(frames?)),
         }
     }
@@ -227,7 +258,7 @@ impl RetryLoop {
     }
 
     async fn run_to_end(self) -> Result<End, Error> {
-        let Self { reader, progress, stage, tail, metrics, gauge, finish } = self;
+        let Self { reader, progress, stage, tail, metrics, gauge, finish, gate } = self;
         let bytes_max = tail.bundle_bytes_max();
         let mut hand = Hand {
             reader,
@@ -240,6 +271,8 @@ impl RetryLoop {
             done: Vec::new(),
             moved: None,
             bytes_max,
+            gate,
+            refused: false,
             cut: stage.cut.clone(),
         };
         let mut settling = Settling::Idle(tail);
@@ -273,12 +306,17 @@ impl RetryLoop {
                     finishing = true;
                     let left: usize = hand.waiting.values().map(|waiting| waiting.messages.len()).sum();
                     gauge.forgot(left as u64);
+                    hand.gate = None;
                 }
                 Event::Cut => {
                     finishing = true;
                     hand.trying.clear();
+                    hand.gate = None;
                 }
                 Event::Due => {}
+                Event::More => {
+                    metrics.throttled.inc();
+                }
                 Event::Read(frames) => {
                     for stored in frames {
                         let messages = hand.add(&stored)?;

@@ -8,12 +8,14 @@ use model::door::buffer::{Buffer, WhenFull};
 use model::door::map::Map;
 use model::door::sink::Sink;
 use model::door::source;
+use model::door::store::Store;
 use model::frame::Codec;
 use model::verdict::Condition;
 use model::{Incarnation, Name, Time, Topology};
 
 use crate::backoff::Strategy;
 use crate::metrics::Metrics;
+use crate::throttle::{Clock, Rate};
 
 /// One replica of a vertex.
 pub struct Setup {
@@ -37,6 +39,8 @@ pub struct Setup {
     pub buffer: Option<Arc<dyn Buffer>>,
     /// Bounds on what is read and in hand.
     pub limits: Limits,
+    /// How fast it may read; none means as fast as it can.
+    pub rate_limit: Option<RateLimit>,
     /// What happens to messages that user code sends back.
     pub redelivery: Redeliveries,
     /// The vertex's watermark as the keeper last published it. It goes into frames as their stamp, and to user code and
@@ -124,6 +128,21 @@ pub struct Limits {
     pub read_wait: Duration,
     /// Messages that are in user code or waiting for it, over all units.
     pub in_flight_messages: usize,
+}
+
+/// A rate that the workers of a vertex keep to together.
+#[derive(Clone)]
+pub struct RateLimit {
+    /// The rate of all of them.
+    pub rate: Rate,
+    /// This worker's seat where they agree how many they are.
+    pub store: Arc<dyn Store>,
+    /// When a worker that says nothing does not count any more.
+    pub ttl: Duration,
+    /// The ramp goes on where a former worker of the same name left off.
+    pub resumes: bool,
+    /// The clock whose seconds count.
+    pub clock: Clock,
 }
 
 /// What happens to messages that are sent back.

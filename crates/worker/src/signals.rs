@@ -103,6 +103,20 @@ pub struct Latency {
 }
 
 impl Latency {
+    pub(crate) fn buckets(&self) -> &[u64] {
+        &self.buckets
+    }
+
+    /// A latency as another process counted it; buckets beyond those known here count in the last.
+    pub(crate) fn from_parts(nanos: u64, mut buckets: Vec<u64>) -> Self {
+        let beyond: u64 = buckets.iter().skip(BUCKETS).sum();
+        buckets.truncate(BUCKETS);
+        if let Some(last) = buckets.last_mut() {
+            *last += beyond;
+        }
+        Self { nanos, buckets }
+    }
+
     /// How many batches.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
+use model::Time;
 use model::door::{Class, Error};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,7 @@ use crate::inlet::{Inlet, Read, Rest, memory};
 use crate::metrics::Metrics;
 use crate::stage::Stage;
 use crate::tail::Tail;
+use crate::throttle::Gate;
 
 mod gauge;
 
@@ -54,6 +56,8 @@ pub(crate) struct UnitLoop {
     pub(crate) gauge: Arc<Gauge>,
     pub(crate) finish: CancellationToken,
     pub(crate) share: Share,
+    /// The way through the rate limit, where there is one.
+    pub(crate) gate: Option<Gate>,
     /// Where a source is left that may be read again.
     pub(crate) rest: Rest,
 }
@@ -113,6 +117,8 @@ enum Event {
     /// It is time to ask the source how much waits outside.
     Look,
     Read(Read),
+    /// More may begin.
+    More,
 }
 
 /// What is in hand, in input order.
@@ -126,8 +132,21 @@ struct Hand {
     share: Share,
     /// When the source is asked how much waits outside.
     look: Option<tokio::time::Instant>,
+    /// The way through the rate limit; none without one, and once nothing begins any more.
+    gate: Option<Gate>,
     /// The worker is cut off.
     cut: CancellationToken,
+}
+
+/// What a unit may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    /// Nothing: enough is in hand.
+    Nothing,
+    /// Nothing before the rate limit lets more begin.
+    Later,
+    /// At most so many messages at once.
+    UpTo(usize),
 }
 
 impl Hand {
@@ -135,7 +154,7 @@ impl Hand {
     fn empty(
         inlet: Inlet,
         (batch_messages, bundle_bytes_max): (usize, usize),
-        share: Share,
+        (share, gate): (Share, Option<Gate>),
         cut: CancellationToken,
     ) -> Self {
         let look = matches!(inlet, Inlet::Source { .. }).then(tokio::time::Instant::now);
@@ -148,6 +167,7 @@ impl Hand {
             batch_messages,
             share,
             look,
+            gate,
             cut,
         }
     }
@@ -155,10 +175,51 @@ impl Hand {
     /// Gives to the stage what it may have.
     fn begin(&mut self, stage: &Arc<Stage>) {
         while self.processing.len() < BATCHES_IN_HAND
-            && let Some(work) = self.queued.pop_front()
+            && let Some(work) = self.next_work()
         {
             self.processing.push_back(Box::pin(stage.clone().process(work)));
         }
+    }
+
+    /// The next batch, as far as the rate limit lets it begin. What came from a source was counted when it was read.
+    fn next_work(&mut self) -> Option<Work> {
+        let Some(gate) = self.gate.as_ref().filter(|_| matches!(self.inlet, Inlet::Slot { .. })) else {
+            return self.queued.pop_front();
+        };
+        let may = gate.may(self.queued.front()?.messages.len());
+        if may == 0 {
+            return None;
+        }
+        gate.begin(may as u64);
+        let mut work = self.queued.pop_front()?;
+        if may < work.messages.len() {
+            self.queued.push_front(work.split_off(may));
+        }
+        Some(work)
+    }
+
+    /// What may be read, or what is read already and may begin.
+    fn reads(&self) -> Reads {
+        let Some(gate) = &self.gate else {
+            return if self.has_room() { Reads::UpTo(self.batch_messages) } else { Reads::Nothing };
+        };
+        match self.inlet {
+            Inlet::Slot { .. } if !self.queued.is_empty() && self.processing.len() < BATCHES_IN_HAND => {
+                Reads::Later
+            }
+            Inlet::Source { .. } if self.has_room() => match gate.may(self.batch_messages) {
+                0 => Reads::Later,
+                may => Reads::UpTo(may),
+            },
+            Inlet::Slot { .. } if self.has_room() => Reads::UpTo(self.batch_messages),
+            Inlet::Slot { .. } | Inlet::Source { .. } | Inlet::Ended => Reads::Nothing,
+        }
+    }
+
+    /// Until when the unit has nothing to do but to wait for the rate limit.
+    fn rests_until(&self, reads: Reads) -> Option<Time> {
+        let rests = reads == Reads::Later && self.processing.is_empty() && self.ready.is_empty();
+        self.gate.as_ref().filter(|_| rests).map(Gate::rests_until)
     }
 
     fn is_empty(&self) -> bool {
@@ -176,11 +237,18 @@ impl Hand {
     async fn next(
         &mut self,
         settling: &mut Settling,
+        reads: Reads,
         finish: Option<&CancellationToken>,
     ) -> Result<Event, Error> {
-        let reads = finish.is_some() && self.has_room();
         let look = self.look.filter(|_| finish.is_some() && matches!(settling, Settling::Idle(_)));
-        let Self { inlet, queued, processing, batch_messages, cut, .. } = self;
+        let Self { inlet, queued, processing, batch_messages, gate, cut, .. } = self;
+        let more = async {
+            match gate {
+                Some(gate) => gate.more().await,
+                None => std::future::pending().await,
+            }
+        };
+        let read_max = if let Reads::UpTo(messages) = reads { messages } else { *batch_messages };
         let finishes = async {
             match finish {
                 Some(finish) => finish.cancelled().await,
@@ -198,7 +266,15 @@ impl Hand {
             () = tokio::time::sleep_until(look.unwrap_or_else(tokio::time::Instant::now)), if look.is_some() => {
                 Ok(Event::Look)
             }
-            read = inlet.read(*batch_messages, queued), if reads => Ok(Event::Read(read?)),
+            () = more, if reads == Reads::Later => Ok(Event::More),
+            read = inlet.read(read_max, queued), if matches!(reads, Reads::UpTo(_)) => Ok(Event::Read(read?)),
+        }
+    }
+
+    /// So many messages were read. What comes from a source begins at once.
+    fn count(&self, messages: u64) {
+        if let (Some(gate), Inlet::Source { .. }) = (&self.gate, &self.inlet) {
+            gate.begin(messages);
         }
     }
 
@@ -235,10 +311,11 @@ impl UnitLoop {
     }
 
     async fn run_to_end(self) -> Result<End, Error> {
-        let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish, share, rest } = self;
+        let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish, share, gate, rest } = self;
         let bundle_bytes_max = tail.bundle_bytes_max();
         let mut position = tail.committed;
-        let mut hand = Hand::empty(inlet, (batch_messages, bundle_bytes_max), share, stage.cut.clone());
+        let mut hand =
+            Hand::empty(inlet, (batch_messages, bundle_bytes_max), (share, gate), stage.cut.clone());
         let mut settling = Settling::Idle(tail);
         let mut end = None;
         loop {
@@ -258,7 +335,11 @@ impl UnitLoop {
                 }
                 other => other,
             };
-            match hand.next(&mut settling, end.is_none().then_some(&finish)).await? {
+            let reads = if end.is_none() { hand.reads() } else { Reads::Nothing };
+            if hand.gate.is_some() {
+                gauge.rests(hand.rests_until(reads));
+            }
+            match hand.next(&mut settling, reads, end.is_none().then_some(&finish)).await? {
                 Event::Settled(Load { messages: 0, .. }) => {}
                 Event::Settled(taken) => {
                     gauge.progress(taken.messages, position);
@@ -274,13 +355,20 @@ impl UnitLoop {
                 Event::Finish => {
                     end = Some(End::Released);
                     gauge.forgot(hand.forget());
+                    hand.gate = None;
+                    gauge.rests(None);
                 }
                 Event::Cut => {
                     end = Some(End::Released);
                     hand.give_up();
+                    hand.gate = None;
+                }
+                Event::More => {
+                    metrics.throttled.inc();
                 }
                 Event::Read(Read::Some { frames, messages, bytes }) => {
                     gauge.read(messages);
+                    hand.count(messages);
                     hand.share.take(memory(messages, bytes));
                     metrics.count_read(frames, messages, bytes);
                 }

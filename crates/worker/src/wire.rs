@@ -3,22 +3,33 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use api::resolve::{OnFailure, Redelivery, Retry, TagTest, VertexSettings};
+use api::resolve::{
+    self, OnFailure, PipelineSettings, RateLimitMode, Redelivery, Retry, TagTest, VertexKind, VertexSettings,
+};
 use api::spec::{self, OnExhausted};
+use connect::buffer::broker as buffer;
+use connect::incident::{Incident, Incidents};
 use connect::open::{self, Context, Role};
 use connect::source::http::Listening;
+use connect::store::{pool_of_mono_vertex, pool_of_vertex};
 use connect::udf::map::UserMap;
+use connect::udf::native::{Code, StandIn};
 use connect::udf::transform::UserTransformer;
-use model::Incarnation;
 use model::door::buffer::Buffer;
 use model::door::map::Map;
 use model::door::sink::Sink;
+use model::{Incarnation, Name, Topology};
 
 use crate::backoff::{Strategy, Then};
 use crate::graph::{Graph, condition};
+use crate::link::Notice;
 use crate::metrics::Metrics;
-use crate::setup::{Bypass, Call, Exhausted, Input, Limits, Out, Redeliveries, Setup, Sinks, Watermark};
+use crate::setup::{
+    Bypass, Call, Exhausted, Input, Limits, Out, RateLimit, Redeliveries, Setup, Sinks, Watermark,
+};
+use crate::throttle::{Clock, Mode, Rate};
 
 /// The shortest wait before a message that was sent back is tried again.
 const REDELIVERY_DELAY: std::time::Duration = std::time::Duration::from_millis(100);
@@ -38,15 +49,6 @@ pub struct Part<'a> {
     pub bypass: Option<&'a spec::Bypass>,
 }
 
-/// Who answers for a user container.
-#[derive(Clone)]
-pub enum UserCode {
-    /// A program behind a socket.
-    Program,
-    /// Code of this process.
-    Native(Arc<dyn Map>),
-}
-
 /// What a replica runs in.
 pub struct Surroundings<'a> {
     /// For connectors; settings of the vertex are filled in here.
@@ -63,12 +65,8 @@ pub struct Surroundings<'a> {
     pub watermark: Watermark,
     /// The replica's counters.
     pub metrics: Arc<Metrics>,
-    /// Who answers for the map.
-    pub map: UserCode,
-    /// Who answers for the source transformer.
-    pub transformer: UserCode,
-    /// Sinks of this process that stand in for user containers, by container name.
-    pub sinks: BTreeMap<String, fn() -> Box<dyn Sink>>,
+    /// Code of this process that stands in for user containers, by container name.
+    pub stand_ins: &'a BTreeMap<String, StandIn>,
 }
 
 /// A replica that is ready to run, and what people have to be told about it.
@@ -79,21 +77,37 @@ pub struct Wired {
     pub urls: Vec<String>,
 }
 
+/// What went wrong in a worker, as it is told to other processes, and how often anything did in all.
+pub fn notices(incidents: &Incidents) -> (Vec<Notice>, u64) {
+    let notice = |incident: Incident| {
+        let Incident { container, code, message, details, messages, at } = incident;
+        let at_millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let (code, at_millis) = (code.into_owned(), u64::try_from(at_millis).unwrap_or(u64::MAX));
+        Notice { container, code, message, details, messages, at_millis }
+    };
+    (incidents.recent().into_iter().map(notice).collect(), incidents.total())
+}
+
+/// Unsettled bytes in one partition, at most.
+const PARTITION_BYTES_MAX: u64 = 1 << 30;
+
+/// What a buffer has to know about the vertices of a pipeline.
+pub fn buffers(pipeline: &PipelineSettings, graph: &Graph) -> Vec<buffer::VertexSettings> {
+    let of_vertex = |vertex: &VertexSettings| buffer::VertexSettings {
+        name: Name::new(&vertex.name),
+        topology: graph.topology(&vertex.name).unwrap_or(Topology { partitions: 1, slots_per_partition: 1 }),
+        writers: graph.writers(&vertex.name),
+        messages_max: vertex.limits.buffer_usable_length(),
+        bytes_max: PARTITION_BYTES_MAX,
+    };
+    pipeline.vertices.iter().map(of_vertex).collect()
+}
+
 /// Opens every door of a replica.
 pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wired, open::Error> {
     let Part { settings, source, udf, sink, bypass } = part;
-    let Surroundings {
-        context,
-        directories,
-        graph,
-        buffer,
-        incarnation,
-        watermark,
-        metrics,
-        map,
-        transformer,
-        sinks: natives,
-    } = surroundings;
+    let Surroundings { context, directories, graph, buffer, incarnation, watermark, metrics, stand_ins } =
+        surroundings;
     let context_of = |container: &str| {
         let directory = directories.get(container).unwrap_or(&context.user_code_directory);
         Context { user_code_directory: directory.clone(), ..context.clone() }
@@ -106,26 +120,28 @@ pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wire
         let topology = graph.topology(&settings.name).expect("the graph has every vertex of its pipeline");
         (Input::Slots(topology), Vec::new())
     };
-    let code = |who: UserCode, transforms: bool| -> Arc<dyn Map> {
-        let context = context_of(if transforms { "transformer" } else { "udf" });
-        let user_code = context.user_code();
-        match who {
-            UserCode::Native(door) => door,
-            UserCode::Program if transforms => {
-                Arc::new(UserTransformer::open(user_code, context.incidents.clone()))
+    let code = |container: &str| -> Arc<dyn Map> {
+        let context = context_of(container);
+        match stand_ins.get(container) {
+            Some(StandIn { code: Code::Map(make), .. }) => make(context.vertex.clone()),
+            Some(StandIn { code: Code::Sink(_), .. }) | None if container == "transformer" => {
+                Arc::new(UserTransformer::open(context.user_code(), context.incidents.clone()))
             }
-            UserCode::Program => Arc::new(UserMap::open(user_code, context.incidents.clone())),
+            Some(StandIn { code: Code::Sink(_), .. }) | None => {
+                Arc::new(UserMap::open(context.user_code(), context.incidents.clone()))
+            }
         }
     };
     let transform = source.and_then(|source| source.transformer.as_ref()).map(|transform| Call {
-        door: code(transformer, true),
+        door: code("transformer"),
         again: strategy(transform.retry_strategy.as_ref()),
     });
-    let map = udf.map(|udf| Call { door: code(map, false), again: strategy(udf.retry_strategy.as_ref()) });
+    let map = udf.map(|udf| Call { door: code("udf"), again: strategy(udf.retry_strategy.as_ref()) });
     let output = match sink {
         None => Out::Edges(graph.edges_from(&settings.name)),
-        Some(spec) => Out::Sinks(SinkOpener { natives, context_of }.open(spec, bypass).await?),
+        Some(spec) => Out::Sinks(SinkOpener { stand_ins, context_of }.open(spec, bypass).await?),
     };
+    let rate_limit = rate_limit(settings, graph, &context)?;
     let setup = Setup {
         vertex: context.vertex.clone(),
         replica: context.replica,
@@ -137,6 +153,7 @@ pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wire
         output,
         buffer,
         limits: limits(settings),
+        rate_limit,
         redelivery: redeliveries(&settings.redelivery),
         watermark,
         metrics,
@@ -145,12 +162,12 @@ pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wire
 }
 
 /// Opens the sinks of a vertex.
-struct SinkOpener<F> {
-    natives: BTreeMap<String, fn() -> Box<dyn Sink>>,
+struct SinkOpener<'a, F> {
+    stand_ins: &'a BTreeMap<String, StandIn>,
     context_of: F,
 }
 
-impl<F: Fn(&str) -> Context> SinkOpener<F> {
+impl<F: Fn(&str) -> Context> SinkOpener<'_, F> {
     async fn open(self, spec: &spec::Sink, bypass: Option<&spec::Bypass>) -> Result<Sinks, open::Error> {
         let primary = self.open_one(&spec.primary, Role::Primary).await?;
         let fallback = match &spec.fallback {
@@ -175,7 +192,7 @@ impl<F: Fn(&str) -> Context> SinkOpener<F> {
 
     async fn open_one(&self, spec: &spec::AbstractSink, role: Role) -> Result<Box<dyn Sink>, open::Error> {
         let container = container_of(role);
-        if let Some(make) = self.natives.get(container) {
+        if let Some(StandIn { code: Code::Sink(make), .. }) = self.stand_ins.get(container) {
             return Ok(make());
         }
         let context = (self.context_of)(container);
@@ -222,6 +239,39 @@ fn limits(settings: &VertexSettings) -> Limits {
         read_wait: settings.limits.read_timeout,
         in_flight_messages: whole(settings.in_flight_max()).min(tokio::sync::Semaphore::MAX_PERMITS),
     }
+}
+
+/// A seat where the workers of the vertex agree how many share its rate; none without a rate, or where nothing is read
+/// message by message.
+fn rate_limit(
+    settings: &VertexSettings,
+    graph: &Graph,
+    context: &Context,
+) -> Result<Option<RateLimit>, open::Error> {
+    let Some(limit) = settings.limits.rate_limit.as_ref().filter(|_| settings.kind != VertexKind::Reduce)
+    else {
+        return Ok(None);
+    };
+    let Some(rate) = rate(limit) else { return Ok(None) };
+    let pool = match graph.topology(&settings.name) {
+        Some(_) => pool_of_vertex(context.pipeline.as_str(), &settings.name),
+        None => pool_of_mono_vertex(&settings.name),
+    };
+    let store = open::open_store(limit, &pool, context)?;
+    Ok(Some(RateLimit { rate, store, ttl: limit.ttl, resumes: limit.resumed_ramp_up, clock: Clock::start() }))
+}
+
+/// The rate of all workers together; none when there is no end to its ramp.
+fn rate(limit: &resolve::RateLimit) -> Option<Rate> {
+    let mode = match limit.mode {
+        RateLimitMode::Scheduled => Mode::Scheduled,
+        RateLimitMode::Relaxed => Mode::Relaxed,
+        RateLimitMode::OnlyIfUsed { threshold } => Mode::OnlyIfUsed { threshold },
+        RateLimitMode::GoBackN { cool_down, ramp_down, threshold } => {
+            Mode::GoBackN { cool_down, ramp_down, threshold }
+        }
+    };
+    Some(Rate { max: limit.max?, min: limit.min, ramp_up: limit.ramp_up, mode })
 }
 
 fn redeliveries(redelivery: &Redelivery) -> Redeliveries {

@@ -24,9 +24,10 @@ use crate::inlet::{Inlet, Rest};
 use crate::metrics::Metrics;
 use crate::retry::RetryLoop;
 use crate::route::Spread;
-use crate::setup::{Edge, Input, Limits, Out, Setup, Watermark};
+use crate::setup::{Edge, Input, Limits, Out, RateLimit, Setup, Watermark};
 use crate::stage::{Return, Stage};
 use crate::tail::Tail;
+use crate::throttle::{Seat, Throttle};
 use crate::unit::{End, Gauge, UnitLoop};
 
 /// How a worker ended.
@@ -42,6 +43,7 @@ pub enum Ended {
 pub struct Worker {
     setup: Arc<Shared>,
     desk: Option<Desk>,
+    seat: Option<Seat>,
     told: watch::Receiver<Told>,
 }
 
@@ -61,6 +63,7 @@ struct Shared {
     gauges: Gauges,
     following: SharedFollowing,
     budget: Budget,
+    throttle: Option<Throttle>,
 }
 
 struct Owned {
@@ -87,10 +90,12 @@ impl Worker {
             output,
             buffer,
             limits,
+            rate_limit,
             redelivery,
             watermark,
             metrics,
         } = setup;
+        let seat = rate_limit.map(|limit| seat(limit, replica));
         let metrics = Arc::new(metrics.of_worker());
         let cut = CancellationToken::new();
         let (edges, desk) = match output {
@@ -120,7 +125,7 @@ impl Worker {
             in_flight_max: limits.in_flight_messages,
             cut: cut.clone(),
         });
-        let (handle, told) = Handle::new(metrics.clone(), cut);
+        let (handle, told) = Handle::new(metrics.clone(), cut, watermark.clone());
         let edges: Arc<[Edge]> = edges;
         let setup = Arc::new(Shared {
             vertex,
@@ -137,19 +142,24 @@ impl Worker {
             gauges: handle.gauges.clone(),
             following: handle.following.clone(),
             budget: Budget::default(),
+            throttle: seat.as_ref().map(|seat| seat.throttle.clone()),
         });
-        (Self { setup, desk, told }, handle)
+        (Self { setup, desk, seat, told }, handle)
     }
 
     /// Runs until told to stop, until nobody is left who could tell it to, until the source has ended, or until
     /// something fails for good. Dropping the future stops at once; what is not committed is done again by the next
     /// owner.
     pub async fn run(self) -> Result<Ended, Error> {
-        let Self { setup, desk, mut told } = self;
+        let Self { setup, desk, seat, mut told } = self;
         let rest = setup.rest.clone();
         let mut desk_task = JoinSet::new();
         if let Some(desk) = desk {
             desk_task.spawn(desk.run());
+        }
+        let (mut seat_task, leave) = (JoinSet::new(), CancellationToken::new());
+        if let Some(seat) = seat {
+            seat_task.spawn(seat.run(leave.clone()));
         }
         let mut crew = Crew { setup, owned: BTreeMap::new(), lost: BTreeMap::new(), units: Units::new() };
         let mut current = told.borrow_and_update().clone();
@@ -176,12 +186,22 @@ impl Worker {
             }
         };
         drop(crew);
+        leave.cancel();
         rest.close().await?;
         while let Some(joined) = desk_task.join_next().await {
             joined.map_err(|error| panicked(&error))??;
         }
+        while let Some(joined) = seat_task.join_next().await {
+            joined.map_err(|error| panicked(&error))?;
+        }
         Ok(ended)
     }
+}
+
+/// A throttle that is given its part at a store.
+fn seat(limit: RateLimit, replica: u16) -> Seat {
+    let RateLimit { rate, store, ttl, resumes, clock } = limit;
+    Seat { throttle: Throttle::new(rate, clock), store, replica, ttl, resumes }
 }
 
 /// Where a message goes that is sent back.
@@ -293,6 +313,7 @@ impl Shared {
             committed: progress.position,
         });
         let (stage, metrics) = (self.stage.clone(), self.metrics.clone());
+        let gate = self.throttle.as_ref().map(Throttle::gate);
         let inlet = match (unit, reader) {
             (Unit::Source(_), None) => {
                 let Some(inlet) = self.open_source(&mut tail, &finish).await? else {
@@ -303,7 +324,7 @@ impl Shared {
             }
             (Unit::Slot(Slot::RETRY), Some(reader)) => {
                 drop(self);
-                return RetryLoop { reader, progress, stage, tail, metrics, gauge, finish }.run().await;
+                return RetryLoop { reader, progress, stage, tail, metrics, gauge, finish, gate }.run().await;
             }
             (Unit::Slot(slot), Some(reader)) => {
                 let topology = self.topology.ok_or_else(|| wrong_unit(unit))?;
@@ -315,7 +336,7 @@ impl Shared {
         let (batch_messages, share, rest) =
             (self.limits.batch_messages, self.budget.share(), self.rest.clone());
         drop(self);
-        UnitLoop { inlet, batch_messages, stage, tail, metrics, gauge, finish, share, rest }.run().await
+        UnitLoop { inlet, batch_messages, stage, tail, metrics, gauge, finish, share, gate, rest }.run().await
     }
 
     async fn claim(

@@ -36,6 +36,9 @@ struct Arguments {
     /// Never answer while this file exists.
     #[arg(long)]
     hang_while: Option<PathBuf>,
+    /// Answer everything with a failure while this file exists.
+    #[arg(long)]
+    fail_while: Option<PathBuf>,
     /// Tag each message `again` so many times and `done` after that, counted in its key.
     #[arg(long)]
     rounds: Option<u32>,
@@ -71,15 +74,16 @@ fn befalls(what: &str, percent: u64, value: &[u8]) -> bool {
 impl Obedient {
     /// What a share of the messages comes to instead of going on.
     async fn instead(&self, input: &MapRequest) -> Option<Message> {
-        let Arguments { panic, fail, nack, drop, delay, hang_while, .. } = &self.0;
+        let Arguments { panic, fail, nack, drop, delay, hang_while, fail_while, .. } = &self.0;
+        let exists = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.exists());
         if *delay > 0 {
             tokio::time::sleep(Duration::from_millis(*delay)).await;
         }
-        while hang_while.as_ref().is_some_and(|path| path.exists()) {
+        while exists(hang_while) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(!befalls("panic", *panic, &input.value), "told to panic");
-        if befalls("fail", *fail, &input.value) {
+        if befalls("fail", *fail, &input.value) || exists(fail_while) {
             return Some(Message::new(input.value.clone()).with_tags(vec!["U+005C__FAIL__".to_owned()]));
         }
         if befalls("nack", *nack, &input.value) {

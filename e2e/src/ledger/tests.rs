@@ -57,3 +57,12 @@ fn half_a_line_of_somebody_who_was_killed_counts_for_nothing() {
     first.acknowledge(&taken[..1]).unwrap();
     assert_eq!(acknowledged(&path), BTreeSet::from([0]));
 }
+
+#[test]
+fn a_rate_of_few_a_second_gives_them_one_by_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let terms = Terms { rate: 4, ..terms(3) };
+    let mut ledger = Ledger::join(&directory.path().join("ledger"), terms).unwrap();
+    let taken: Vec<Vec<u64>> = (0..3).map(|_| some(&mut ledger, 10)).collect();
+    assert_eq!(taken, [[0], [1], [2]]);
+}

@@ -10,8 +10,8 @@ use e2e::manifest::Pipeline;
 use e2e::up::Up;
 use e2e::wait;
 
-/// Pipelines that run side by side.
-const BESIDE: usize = 12;
+/// Objects that run side by side.
+const BESIDE: usize = 15;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Data {
@@ -21,13 +21,22 @@ enum Data {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// A source, a map and a sink.
+    Pipeline,
+    /// The same; the map is kept at no worker.
+    MapAtZero,
+    /// A source and a sink in one worker.
+    Mono,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cell {
     min: Option<u32>,
     max: Option<u32>,
     data: Data,
     autoscaling: bool,
-    /// The map in the middle is kept at no worker.
-    zero: bool,
+    shape: Shape,
     /// The source stays in Read until there is something.
     blocks: bool,
 }
@@ -35,41 +44,51 @@ struct Cell {
 const MINS: [Option<u32>; 4] = [None, Some(0), Some(1), Some(3)];
 const MAXS: [Option<u32>; 5] = [None, Some(0), Some(1), Some(3), Some(6)];
 
-/// Every cell whose bounds are valid.
+/// Every cell of a pipeline whose bounds are valid, and those of mono vertices with bounds of each sort.
 fn all() -> Vec<Cell> {
+    let valid =
+        |min: Option<u32>| MAXS.into_iter().filter(move |max| max.is_none_or(|max| min.unwrap_or(0) <= max));
+    let bounds = MINS.into_iter().flat_map(|min| valid(min).map(move |max| (min, max)));
+    let pipelines = bounds.flat_map(|bounds| cells(bounds, &[Shape::Pipeline, Shape::MapAtZero]));
+    let mono = [(None, None), (None, Some(0)), (Some(0), Some(1)), (Some(1), Some(1)), (Some(3), Some(6))];
+    pipelines.chain(mono.into_iter().flat_map(|bounds| cells(bounds, &[Shape::Mono]))).collect()
+}
+
+/// The cells with these bounds.
+fn cells((min, max): (Option<u32>, Option<u32>), shapes: &[Shape]) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for min in MINS {
-        for max in MAXS.into_iter().filter(|max| max.is_none_or(|max| min.unwrap_or(0) <= max)) {
-            for data in [Data::Never, Data::Trickle, Data::Flood] {
-                for (autoscaling, zero, blocks) in
-                    (0..8).map(|bits| (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0))
-                {
-                    cells.push(Cell { min, max, data, autoscaling, zero, blocks });
-                }
+    for data in [Data::Never, Data::Trickle, Data::Flood] {
+        for shape in shapes.iter().copied() {
+            for (autoscaling, blocks) in [(false, false), (true, false), (false, true), (true, true)] {
+                cells.push(Cell { min, max, data, autoscaling, shape, blocks });
             }
         }
     }
     cells
 }
 
-/// A dozen in which every value of every dimension is met, and the cases that went wrong elsewhere.
+/// A few in which every value of every dimension is met, and the cases that went wrong elsewhere.
 fn some() -> Vec<Cell> {
     use Data::{Flood, Never, Trickle};
+    use Shape::{MapAtZero, Mono, Pipeline};
     let cell =
-        |min, max, data, (autoscaling, zero, blocks)| Cell { min, max, data, autoscaling, zero, blocks };
+        |min, max, data, (autoscaling, shape, blocks)| Cell { min, max, data, autoscaling, shape, blocks };
     vec![
-        cell(Some(3), Some(6), Never, (true, false, false)),
-        cell(Some(3), Some(6), Never, (true, false, true)),
-        cell(Some(1), Some(1), Never, (true, false, true)),
-        cell(Some(0), Some(0), Flood, (true, false, false)),
-        cell(None, None, Trickle, (true, true, true)),
-        cell(None, Some(1), Flood, (false, true, false)),
-        cell(Some(0), Some(3), Trickle, (false, false, false)),
-        cell(Some(1), Some(6), Flood, (true, true, true)),
-        cell(Some(3), Some(3), Flood, (false, false, true)),
-        cell(None, Some(0), Never, (false, false, false)),
-        cell(Some(1), None, Trickle, (false, true, false)),
-        cell(Some(0), Some(1), Never, (true, true, false)),
+        cell(Some(3), Some(6), Never, (true, Pipeline, false)),
+        cell(Some(3), Some(6), Never, (true, Pipeline, true)),
+        cell(Some(1), Some(1), Never, (true, Pipeline, true)),
+        cell(Some(0), Some(0), Flood, (true, Pipeline, false)),
+        cell(None, None, Trickle, (true, MapAtZero, true)),
+        cell(None, Some(1), Flood, (false, MapAtZero, false)),
+        cell(Some(0), Some(3), Trickle, (false, Pipeline, false)),
+        cell(Some(1), Some(6), Flood, (true, MapAtZero, true)),
+        cell(Some(3), Some(3), Flood, (false, Pipeline, true)),
+        cell(None, Some(0), Never, (false, Pipeline, false)),
+        cell(Some(1), None, Trickle, (false, MapAtZero, false)),
+        cell(Some(0), Some(1), Never, (true, MapAtZero, false)),
+        cell(Some(1), Some(3), Never, (true, Mono, true)),
+        cell(Some(0), Some(1), Trickle, (true, Mono, false)),
+        cell(Some(3), Some(6), Flood, (false, Mono, true)),
     ]
 }
 
@@ -84,24 +103,16 @@ impl Cell {
         let bound = |name: &str, value: Option<u32>| value.map(|value| format!(", {name}: {value}"));
         let bounds = [bound("min", self.min), bound("max", self.max)].map(Option::unwrap_or_default).concat();
         let scale = format!("scale: {{disabled: {}{bounds}}}", !self.autoscaling);
-        let middle = if self.zero { "scale: {min: 0, max: 0}" } else { scale.as_str() };
         let terms = match self.data {
             Data::Never => (0, 1),
             Data::Trickle => (1_000_000, 10),
             Data::Flood => (1_000_000, if is_long() { 1_000 } else { 500 }),
         };
-        let out = lab.path(&format!("{name}.out"));
-        let mut pipeline = Pipeline::named(&name)
-            .numbers(lab, "in", terms, &scale)
-            .vertex(
-                "mid",
-                &format!(
-                    "udf: {{container: {{image: quay.io/numaio/numaflow-go/map-cat:stable}}}}, {middle}"
-                ),
-            )
-            .vertex("out", &format!("sink: {{file: {{path: {}}}}}, {scale}", out.display()))
-            .edge("in", "mid")
-            .edge("mid", "out");
+        let mut pipeline = match self.shape {
+            Shape::Pipeline => three(lab, &name, terms, (&scale, &scale)),
+            Shape::MapAtZero => three(lab, &name, terms, (&scale, "scale: {min: 0, max: 0}")),
+            Shape::Mono => Pipeline::mono(lab, &name, terms).with(&scale),
+        };
         if self.blocks {
             pipeline.exec[0].push_str(" --block");
         }
@@ -109,19 +120,36 @@ impl Cell {
     }
 }
 
+/// A pipeline of three vertices, the middle one with its own bounds.
+fn three(lab: &Lab, name: &str, terms: (u64, u64), (scale, middle): (&str, &str)) -> Pipeline {
+    let out = lab.path(&format!("{name}.out"));
+    let cat = "udf: {container: {image: quay.io/numaio/numaflow-go/map-cat:stable}}";
+    Pipeline::named(name)
+        .numbers(lab, "in", terms, scale)
+        .vertex("mid", &format!("{cat}, {middle}"))
+        .vertex("out", &format!("sink: {{file: {{path: {}}}}}, {scale}", out.display()))
+        .edge("in", "mid")
+        .edge("mid", "out")
+}
+
 impl Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |count: Option<u32>| count.map_or_else(|| "unset".to_owned(), |count| count.to_string());
         let word = |is: bool, yes: &'static str, no: &'static str| if is { yes } else { no };
-        let Self { min, max, data, autoscaling, zero, blocks } = self;
+        let Self { min, max, data, autoscaling, shape, blocks } = self;
+        let shape = match shape {
+            Shape::Pipeline => "pipeline",
+            Shape::MapAtZero => "map at zero",
+            Shape::Mono => "mono vertex",
+        };
         write!(
             f,
-            "| {:>5} | {:>5} | {:7} | {:11} | {:10} | {:7} |",
+            "| {:>5} | {:>5} | {:7} | {:11} | {:11} | {:7} |",
             count(*min),
             count(*max),
             format!("{data:?}"),
             word(*autoscaling, "on", "off"),
-            word(*zero, "at zero", "as others"),
+            shape,
             word(*blocks, "blocks", "honours")
         )
     }
@@ -206,10 +234,10 @@ fn pause_all(lab: &Lab, up: &Up<'_>, pipelines: &[(Cell, Pipeline)]) -> Vec<Stri
 fn every_cell_of_the_pause_grid_ends_drained() {
     let cells = if is_long() { all() } else { some() };
     println!(
-        "|   min |   max | data    | autoscaling | middle     | source  | verdict          |  s    | records |"
+        "|   min |   max | data    | autoscaling | shape       | source  | verdict          |  s    | records |"
     );
     println!(
-        "|-------|-------|---------|-------------|------------|---------|------------------|-------|---------|"
+        "|-------|-------|---------|-------------|-------------|---------|------------------|-------|---------|"
     );
     for cells in cells.chunks(BESIDE) {
         for row in run(cells) {

@@ -64,11 +64,13 @@ fn is_sleeping_test(source: &Source, token: &Token) -> bool {
 }
 
 /// Programs that play user code may be slow on purpose, one file holds the bounded wait for a condition that only a
-/// poll can see, and the fake doors of a crate's test `kit` take their time on a paused clock.
+/// poll can see, the fake doors of a crate's test `kit` take their time on a paused clock, and the simulated world of `lane`
+/// owns its time.
 fn may_poll(path: &Path) -> bool {
     let has = |name: &str| path.iter().any(|part| part == name);
     let is_kit = has("tests") && (has("kit") || has("kit.rs"));
-    is_kit || path.starts_with("e2e") && (path.ends_with("wait.rs") || has("bin"))
+    let is_simulated = path.starts_with("crates/lane/tests");
+    is_kit || is_simulated || path.starts_with("e2e") && (path.ends_with("wait.rs") || has("bin"))
 }
 
 /// Whether the mark stands in the text as a word that is not followed by `(#number)`.

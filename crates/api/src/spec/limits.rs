@@ -75,7 +75,7 @@ pub struct RateLimit {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RateLimitStore {
-    /// In the memory of each pod, so not shared.
+    /// In the memory of each process: shared by the workers of one, and by nobody else.
     pub in_memory_store: Option<Empty>,
     /// In Redis.
     pub redis_store: Option<RedisStore>,

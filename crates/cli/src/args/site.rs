@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use super::{LogFormat, ValueOptions, duration};
+use crate::isb::IsbOptions;
 
 /// Commands to a site.
 #[derive(Debug, Subcommand)]
@@ -301,12 +302,15 @@ pub(crate) enum RolloutCommand {
     /// Go on with a rollout that waits.
     Promote(PromoteArgs),
     /// Give a rollout up; the version before serves.
+    #[command(after_help = "Example: tidegate rollout abort my-pipeline")]
     Abort(VertexArgs),
     /// Serve an earlier version.
     Undo(UndoArgs),
     /// Replace all workers by fresh ones.
+    #[command(after_help = "Example: tidegate rollout restart my-pipeline --vertex cat")]
     Restart(VertexArgs),
     /// Try a version again that was given up.
+    #[command(after_help = "Example: tidegate rollout retry my-pipeline")]
     Retry(VertexArgs),
 }
 
@@ -364,7 +368,6 @@ pub(crate) struct UndoArgs {
 
 /// An object and perhaps one of its vertices.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example: tidegate rollout restart my-pipeline --vertex cat")]
 pub(crate) struct VertexArgs {
     /// The object.
     pub(crate) name: String,
@@ -513,6 +516,8 @@ pub(crate) struct UpArgs {
     /// Where state is kept [default: $XDG_STATE_HOME/tidegate/site, or ~/.local/state/tidegate/site].
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) isb: IsbOptions,
     /// Answer over HTTP at an address of this machine as well, such as 127.0.0.1:8443; there is no login.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,

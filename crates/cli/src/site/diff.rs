@@ -30,7 +30,7 @@ pub(super) async fn diff(client: &Client, args: &DiffArgs) -> Outcome {
     for wanted in objects.iter().filter_map(manifest_of) {
         let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
         let applied = match client.get::<Object>(&format!("/objects/{}", encode(name))).await {
-            Ok(object) => yaml::to_yaml(&object.manifest),
+            Ok(object) => yaml::to_yaml(&without_wishes(object.manifest, &wanted)),
             Err(error) if error.is_not_found() => String::new(),
             Err(error) => return Err(error.into()),
         };
@@ -45,6 +45,19 @@ pub(super) async fn diff(client: &Client, args: &DiffArgs) -> Outcome {
         }
     }
     Ok(if is_different { Exit::Different } else { Exit::Done })
+}
+
+/// What is applied, without the phase that a verb has set: files that say nothing about it leave it as it is.
+fn without_wishes(mut applied: Value, wanted: &Value) -> Value {
+    if wanted["spec"]["lifecycle"]["desiredPhase"].is_null()
+        && let Some(lifecycle) = applied["spec"]["lifecycle"].as_object_mut()
+    {
+        lifecycle.remove("desiredPhase");
+        if lifecycle.is_empty() && wanted["spec"]["lifecycle"].is_null() {
+            applied["spec"].as_object_mut().expect("it has a field").remove("lifecycle");
+        }
+    }
+    applied
 }
 
 /// The manifest of an object that runs, in the form that a site keeps.
@@ -155,7 +168,26 @@ fn middle<'a>(left: &[&'a str], right: &[&'a str], steps: &mut Vec<Step<'a>>) {
 
 #[cfg(test)]
 mod tests {
-    use super::unified;
+    use serde_json::json;
+
+    use super::{unified, without_wishes};
+
+    #[test]
+    fn a_phase_that_a_verb_has_set_is_no_difference() {
+        let paused = |more: bool| {
+            let mut lifecycle = json!({"desiredPhase": "Paused"});
+            if more {
+                lifecycle["pauseGracePeriodSeconds"] = json!(5);
+            }
+            json!({"spec": {"lifecycle": lifecycle}})
+        };
+        let silent = json!({"spec": {}});
+        assert_eq!(without_wishes(paused(false), &silent), silent);
+        let grace = json!({"spec": {"lifecycle": {"pauseGracePeriodSeconds": 5}}});
+        assert_eq!(without_wishes(paused(true), &grace), grace);
+        let running = json!({"spec": {"lifecycle": {"desiredPhase": "Running"}}});
+        assert_eq!(without_wishes(paused(false), &running), paused(false));
+    }
 
     #[test]
     fn differences_come_with_their_surroundings() {

@@ -17,7 +17,7 @@ fn the_list_says_what_each_example_shows() {
     let called = call(Path::new("/"), &["examples"]);
     assert!(called.out.starts_with("simple  "), "{}", called.out);
     assert!(called.out.contains("\nuser-code  "), "{}", called.out);
-    assert_eq!(names().len(), 14);
+    assert_eq!(names().len(), 15);
 }
 
 #[test]

@@ -69,3 +69,12 @@ fn every_shell_gets_a_completion_script() {
     }
     assert_eq!(call(Path::new("/"), &["completion", "nosh"]).code, 2);
 }
+
+#[test]
+fn the_help_of_each_word_about_rollouts_has_an_example_of_that_word() {
+    for word in ["status", "history", "promote", "abort", "undo", "restart", "retry"] {
+        let called = call(Path::new("/"), &["rollout", word, "--help"]);
+        let example = format!("Example: tidegate rollout {word} my-pipeline");
+        assert!(called.out.contains(&example), "{word}: {}", called.out);
+    }
+}

@@ -4,6 +4,7 @@
 
 mod examples;
 mod help;
+mod isbsvc;
 mod lint;
 mod run;
 mod site;

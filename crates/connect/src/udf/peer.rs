@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use model::door::chain;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::transport::Channel;
@@ -140,23 +141,11 @@ impl Peer {
     pub(crate) fn report(&self, code: &'static str, message: String, details: String, messages: Vec<String>) {
         self.incidents.report(Incident {
             container: self.component.container().to_owned(),
-            code,
+            code: code.into(),
             message,
             details,
             messages,
             at: std::time::SystemTime::now(),
         });
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -3,13 +3,21 @@
 #![expect(clippy::unwrap_used, reason = "what helps a test is part of it")]
 
 mod http;
+mod jetstream_bench;
+mod jetstream_broker;
+mod jetstream_buffer;
+mod jetstream_connection;
+mod jetstream_flood;
+mod jetstream_streams;
 mod journal_buffer;
 mod journal_buffer_bench;
 mod journal_buffer_flood;
 mod journal_buffer_own;
+mod nats;
 mod open;
 mod sinks;
 mod sources;
+mod stores;
 mod udf_conformance;
 mod udf_map;
 mod udf_process;

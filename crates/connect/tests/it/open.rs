@@ -14,7 +14,7 @@ use tidegate_connect::open::{
 use tidegate_connect::secret::Secrets;
 use tidegate_connect::source::Inputs;
 
-fn context() -> Context {
+pub(crate) fn context() -> Context {
     let many = NonZeroUsize::new(500).unwrap();
     Context {
         pipeline: "pipe".into(),

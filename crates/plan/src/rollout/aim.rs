@@ -206,7 +206,8 @@ impl Turn<'_> {
             rollout.failed = Some(Failure { reason: reason.to_owned(), message: message.to_owned(), at });
         }
         if why != Why::Return {
-            self.memory.record(&to, State::Failed { reason: reason.to_owned() }, at);
+            let (reason, message) = (reason.to_owned(), message.to_owned());
+            self.memory.record(&to, State::Failed { reason, message }, at);
         }
         let message = format!("version {to}: {message}");
         self.events.push(Event::warning(self.about(), "RolloutFailed", message));
@@ -219,7 +220,8 @@ impl Turn<'_> {
         let Some(Rollout { to: bad, from: Some(good), judge, .. }) = self.memory.rollout.take() else {
             return;
         };
-        self.memory.record(&bad, State::RolledBack { reason: reason.to_owned() }, at);
+        let state = State::RolledBack { reason: reason.to_owned(), message: message.to_owned() };
+        self.memory.record(&bad, state, at);
         self.memory.held = Some(Held { wanted: self.input.wanted.clone(), serve: good.clone() })
             .filter(|held| held.wanted != held.serve);
         let text = format!("from version {bad} to {good}: {message}");

@@ -42,12 +42,28 @@ pub enum State {
     RolledBack {
         /// Why, in a word.
         reason: String,
+        /// Why, in a sentence.
+        #[serde(default)]
+        message: String,
     },
     /// It failed, and there was nothing to go back to or nobody wished to.
     Failed {
         /// Why, in a word.
         reason: String,
+        /// Why, in a sentence.
+        #[serde(default)]
+        message: String,
     },
+}
+
+impl State {
+    /// Why the version failed, a sentence; none when it did not.
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Self::RolledBack { message, .. } | Self::Failed { message, .. } => Some(message),
+            Self::RollingOut | Self::Active | Self::Superseded => None,
+        }
+    }
 }
 
 impl Memory {

@@ -25,6 +25,10 @@ impl Turn<'_> {
             WordKind::PromoteFully => self.promote_fully(),
             WordKind::Abort => self.abort(),
             WordKind::Undo { to } => self.undo(*to),
+            WordKind::Serve { to } => {
+                self.say("Restarted", format!("version {to} serves in place of the one that was kept"));
+                self.serve(to.clone());
+            }
             WordKind::Retry => self.retry(),
         }
     }

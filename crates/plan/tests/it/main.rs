@@ -2,7 +2,9 @@
 
 mod assign;
 mod book;
+mod cases;
 mod decide;
+mod print;
 mod rollout;
 mod scale;
 mod world;

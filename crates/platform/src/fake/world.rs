@@ -257,6 +257,7 @@ impl World {
             drained: stopped && self.empty.is_some_and(|(_, looks)| looks >= 2),
             left: left.collect(),
             windows_checkpointed: 0,
+            cuts: Vec::new(),
             number: Some(number),
         };
         let vertices = self.places.iter().map(|(name, place)| (name.clone(), place.look())).collect();

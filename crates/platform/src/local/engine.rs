@@ -18,6 +18,7 @@ use api::revision::Revision;
 use api::{MonoVertex, Pipeline};
 use connect::incident::Incident;
 use connect::source::Inputs;
+use connect::store::Pools;
 use journal::{FileDisk, Journal};
 use keeper::Picture;
 use plan::Time;
@@ -32,10 +33,12 @@ use super::process::environment::Machine;
 use super::process::{self, Host};
 use super::program::Chosen;
 use super::secrets::Values;
-use super::state::StateDir;
+use super::state::{StateDir, process_name};
 
+mod apart;
 mod crew;
 mod gauge;
+mod inside;
 pub mod keeping;
 mod member;
 mod open;
@@ -43,16 +46,19 @@ mod parts;
 mod probe;
 mod run;
 mod seen;
+mod storage;
 mod units;
 mod user_code;
 
+pub use apart::Processes;
 pub(super) use parts::{alone, exclusive};
 pub use run::Drained;
+pub use storage::{Storage, remove};
 
 use crew::Crew;
 use gauge::Gauges;
 use keeping::{Keeping, WorkerView};
-use open::{refuse_what_cannot_run, settings_of};
+use open::refuse_what_cannot_run;
 use parts::{Kept, Parts};
 
 /// The time between turns while nothing happens.
@@ -90,8 +96,8 @@ pub struct Config {
     pub machine: Machine,
     /// The address HTTP sources listen on.
     pub http_bind: IpAddr,
-    /// When a commit counts as durable.
-    pub durability: journal::Durability,
+    /// Where frames and positions are kept.
+    pub storage: Storage,
 }
 
 /// A version of one vertex.
@@ -122,6 +128,9 @@ pub enum Error {
     /// The buffer cannot be used.
     #[error("open the buffers: {0}")]
     Buffer(String),
+    /// The broker that the buffers are on cannot be used.
+    #[error(transparent)]
+    Broker(#[from] connect::buffer::broker::Error),
     /// A door of a vertex cannot be opened.
     #[error(transparent)]
     Open(#[from] connect::open::Error),
@@ -191,6 +200,8 @@ pub struct Engine {
     soon: u32,
     clock: Clock,
     journal: Option<Arc<Journal<FileDisk>>>,
+    /// What runs for the buffer as long as the engine does.
+    _background: JoinSet<()>,
     gauges: Gauges,
     announcements: Vec<String>,
     registry: Registry,
@@ -228,19 +239,15 @@ fn replica_number(name: &WorkerName) -> Result<u16, Error> {
 impl Engine {
     /// Opens journal and buffers. Nothing runs, and no source is read.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let Config { object, values, state, run_dir, host, machine, http_bind, durability } = config;
-        let pipeline = settings_of(&object);
+        let Config { object, values, state, run_dir, host, machine, http_bind, storage } = config;
+        let pipeline = object.settings();
         let graph = match &object {
             Object::Pipeline(_) => Graph::of(&pipeline),
             Object::Mono(_) => Graph::default(),
         };
         refuse_what_cannot_run(&pipeline)?;
-        let journal = open::journal(&state, &object, durability)?;
-        let announcements = match &journal {
-            Some(journal) => open::note_sources(journal, &object, &pipeline)?,
-            None => Vec::new(),
-        };
-        let (buffer, floor) = open::buffer(journal.as_ref(), &pipeline, &graph)?;
+        let kept = Box::pin(storage::open(storage, &state, (&object, &pipeline, &graph))).await?;
+        let storage::Kept { buffer, floor, processes, announcements, journal, background } = kept;
         let mut registry = Registry::default();
         let families = Families::register(&mut registry);
         let settings = keeper::Settings::new(pipeline.watermark.clone());
@@ -251,8 +258,9 @@ impl Engine {
             pipeline,
             graph,
             buffer,
+            processes,
             http_bind,
-            inputs: Inputs::default(),
+            inputs: Inputs { pools: Pools::of_process(process_name(&state)), ..Inputs::default() },
             families,
             state,
             run_dir,
@@ -281,6 +289,7 @@ impl Engine {
             soon: 0,
             clock: Clock::start(),
             journal,
+            _background: background,
             gauges: Gauges::default(),
             announcements,
             registry,
@@ -371,15 +380,14 @@ impl Engine {
         self.keeping.set_patience(settings);
     }
 
-    /// Whether a worker of this vertex has to be gone before its successor can work: order is kept, state lies on its
-    /// volume, or its source can be open only once.
-    pub fn is_bound(&self, vertex: &str) -> bool {
-        self.crews.get(vertex).is_some_and(Crew::is_bound)
-    }
-
-    /// Why a vertex has work for no more than one worker on one machine, if so.
-    pub fn alone(&self, vertex: &str) -> Option<&'static str> {
-        self.crews.get(vertex).and_then(Crew::alone)
+    /// Where what is inside came from, for an object that goes with all of it. Only once there are no workers, and nothing
+    /// can be run afterwards: every unit is taken from whoever had it.
+    pub async fn cuts(&mut self) -> Result<Vec<plan::seen::Cut>, Error> {
+        let Some(buffer) = self.parts.buffer.clone() else { return Ok(Vec::new()) };
+        self.keeping.look().await.map_err(|error| unreadable(&error))?;
+        let sources = self.crews.values().filter(|crew| crew.kind == VertexKind::Source);
+        let sources: Vec<_> = sources.map(|crew| crew.name.clone()).collect();
+        Ok(inside::cuts(buffer.as_ref(), self.keeping.survey(), &sources).await)
     }
 
     /// Workers that cannot start because another one has what only one can have, with what that is.
@@ -402,7 +410,6 @@ impl Engine {
                 vertex: crew.name.clone(),
                 incarnation: life.incarnation,
                 handle: life.handle,
-                watermark: crew.watermark.clone(),
                 gone,
             }));
         }

@@ -301,7 +301,7 @@ impl Supervisor {
         };
         self.incidents.report(Incident {
             container: name.container.clone(),
-            code,
+            code: code.into(),
             message: format!("{message}; it is started again in {wait:?}"),
             details: last_lines,
             messages: Vec::new(),

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use model::door::chain;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use super::disk::{Disk, FileSystem};
+use super::engine::Storage;
 use super::process::Host;
 use super::process::environment::Machine;
 use super::state;
@@ -49,8 +52,8 @@ pub struct Config {
     pub machine: Machine,
     /// The address HTTP sources listen on.
     pub http_bind: IpAddr,
-    /// When a commit counts as durable.
-    pub durability: journal::Durability,
+    /// Where frames and positions of objects are kept.
+    pub storage: Storage,
 }
 
 /// Why a site cannot be opened.
@@ -79,7 +82,8 @@ pub(crate) struct Shared {
     host: Host,
     machine: Machine,
     http_bind: IpAddr,
-    durability: journal::Durability,
+    storage: Storage,
+    disk: Arc<dyn Disk>,
     events: Events,
     version: watch::Sender<u64>,
 }
@@ -139,19 +143,20 @@ pub struct Loops {
 impl Site {
     /// Opens a site. Everything in it goes on once its loops are run.
     pub fn open(config: Config) -> Result<(Arc<Self>, Loops), Error> {
-        let Config { directory, run_dir, host, machine, http_bind, durability } = config;
+        Self::open_on(Arc::new(FileSystem), config)
+    }
+
+    /// The same on a disk of the caller's: everything that the site writes of its own goes there.
+    pub fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<(Arc<Self>, Loops), Error> {
+        let Config { directory, run_dir, host, machine, http_bind, storage } = config;
         let lock = lock::Lock::take(&directory)?;
         state::make_private(&run_dir)?;
         let objects_dir = directory.join("objects");
-        let unread = |source| Error::Read { path: objects_dir.clone(), source };
-        std::fs::create_dir_all(&objects_dir).map_err(unread)?;
-        let listed = std::fs::read_dir(&objects_dir)
-            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>());
-        let mut paths = listed.map_err(unread)?;
-        paths.sort();
+        let listed = listed(disk.as_ref(), &objects_dir);
+        let paths = listed.map_err(|source| Error::Read { path: objects_dir.clone(), source })?;
         let events = Events::default();
         let version = watch::channel(1).0;
-        let shared = Arc::new(Shared { run_dir, host, machine, http_bind, durability, events, version });
+        let shared = Arc::new(Shared { run_dir, host, machine, http_bind, storage, disk, events, version });
         let entries = Entries::default();
         let (starts, receiver) = mpsc::channel(OBJECTS_MAX);
         let (ended, is_ended) = watch::channel(false);
@@ -247,7 +252,7 @@ impl Site {
         };
         let directory = self.objects_dir.join(&name);
         std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
-        record.save(&directory).map_err(|error| failed(&error))?;
+        record.save(self.shared.disk.as_ref(), &directory).map_err(|error| failed(&error))?;
         self.start(record, &directory)?;
         Ok(applied)
     }
@@ -267,10 +272,38 @@ impl Site {
             next.shape = next.manifest.clone();
         }
         let directory = self.objects_dir.join(&next.name);
-        next.save(&directory).map_err(|error| failed(&error))?;
+        next.save(self.shared.disk.as_ref(), &directory).map_err(|error| failed(&error))?;
         self.start(next, &directory)?;
         Ok(applied)
     }
+}
+
+/// What the directory of an object is called while it is being removed. No object has such a name.
+const GONE: &str = ".gone-";
+
+/// The directories of all objects, in order. What was being removed when a site ended is removed.
+fn listed(disk: &dyn Disk, objects_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(objects_dir)?;
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(objects_dir)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(GONE.as_bytes()) {
+            disk.remove(&entry.path())?;
+        } else {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Removes the directory of an object. Nobody who looks later finds a part of it: an object of the same name begins with
+/// nothing.
+fn remove(disk: &dyn Disk, directory: &Path) -> std::io::Result<()> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let gone = directory.with_file_name(format!("{GONE}{name}"));
+    disk.rename(directory, &gone)?;
+    disk.remove(&gone)
 }
 
 fn locked(entries: &Entries) -> MutexGuard<'_, BTreeMap<String, Entry>> {
@@ -322,7 +355,7 @@ async fn run_one(runner: Runner, commands: mpsc::Receiver<Command>) -> String {
 }
 
 fn failed(error: &dyn std::error::Error) -> Refusal {
-    Refusal::new(RefusalKind::Failed, material::chain(error))
+    Refusal::new(RefusalKind::Failed, chain(error))
 }
 
 /// Nobody answers: the loop has ended in between.
@@ -385,7 +418,7 @@ impl Place for Site {
                     return Err(Refusal::new(RefusalKind::Conflict, message));
                 }
                 let directory = self.objects_dir.join(name);
-                std::fs::remove_dir_all(&directory).map_err(|error| failed(&error))?;
+                remove(self.shared.disk.as_ref(), &directory).map_err(|error| failed(&error))?;
                 self.entries().remove(name);
                 self.shared.bump();
                 Ok(view.object.clone())

@@ -12,6 +12,8 @@ use api::revision::Revision;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::disk::{Disk, FileSystem};
+
 mod difference;
 
 #[cfg(test)]
@@ -136,6 +138,16 @@ impl StateDir {
     /// Makes or opens the directory for a manifest and locks it. `manifest` is the object as it was read, without
     /// secrets: it is kept in the directory.
     pub fn open(path: &Path, manifest: &Value, on_difference: OnDifference) -> Result<Self, Error> {
+        Self::open_on(&FileSystem, path, manifest, on_difference)
+    }
+
+    /// The same, with the record written to a disk of the caller's.
+    pub(crate) fn open_on(
+        disk: &dyn Disk,
+        path: &Path,
+        manifest: &Value,
+        on_difference: OnDifference,
+    ) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(|source| io_error("make the state directory", path, source))?;
         let path =
             &fs::canonicalize(path).map_err(|source| io_error("find the state directory", path, source))?;
@@ -152,7 +164,7 @@ impl StateDir {
             Some(found) => is_same(path, found, manifest, on_difference)?,
         };
         if !is_recorded {
-            record(&file, manifest)?;
+            record(disk, &file, manifest)?;
         }
         Ok(Self { path: path.clone(), is_resumed, _lock: lock })
     }
@@ -219,6 +231,17 @@ pub fn default_name(object: &str, manifest: &Path) -> String {
 /// may lie deep.
 pub fn run_dir_name(state: &StateDir) -> String {
     format!("tidegate-{:016x}", hash(state.path.as_os_str().as_encoded_bytes()))
+}
+
+/// What tells this process from others that meet in one place on the network: the same in every life that has the state
+/// directory, and another one on another machine.
+pub fn process_name(state: &StateDir) -> String {
+    // Where machines have no names there is one machine.
+    let machine = fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+    // Where there is no present directory the path as it is written has to do.
+    let path = std::path::absolute(&state.path).unwrap_or_else(|_| state.path.clone());
+    let own = [machine.as_slice(), path.as_os_str().as_encoded_bytes()].concat();
+    format!("{:016x}", hash(&own))
 }
 
 /// FNV-1a with 64 bits: the same on every machine and in every version, which the standard hashers do not promise.
@@ -307,22 +330,14 @@ fn parse(file: &Path, bytes: &[u8]) -> Result<Run, Error> {
 }
 
 /// Replaces the record in one step, so that a crash leaves the old one or the new one.
-fn record(file: &Path, manifest: &Value) -> Result<(), Error> {
+fn record(disk: &dyn Disk, file: &Path, manifest: &Value) -> Result<(), Error> {
     let run = Run {
         format_version: FORMAT_VERSION,
         program: format!("tidegate {}", env!("CARGO_PKG_VERSION")),
         manifest: manifest.clone(),
     };
     let text = serde_json::to_string_pretty(&run).expect("a value can be written as text");
-    let next = file.with_extension("json.next");
-    let written = (|| {
-        let mut opened = File::create(&next)?;
-        opened.write_all(text.as_bytes())?;
-        opened.sync_all()?;
-        fs::rename(&next, file)?;
-        file.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-    })();
-    written.map_err(|source| io_error("write", file, source))
+    disk.replace(file, text.as_bytes()).map_err(|source| io_error("write", file, source))
 }
 
 fn io_error(doing: &'static str, path: &Path, source: io::Error) -> Error {

@@ -1,224 +1,25 @@
 //! Workers of several versions side by side, in this process: what they own, how they come and go, and that nothing is
 //! lost or doubled by it. Lines of a file that grows go through a map into another file.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::revision::Revision;
 use keeper::OwnersSettings;
 use numaflow::shared::ServerExtras;
-use plan::seen::{Seen, WorkerName, WorkerState};
-use tempfile::TempDir;
-use tidegate_platform::local::engine::{Config, Engine, Object, Version};
-use tidegate_platform::local::process::environment::Machine;
-use tidegate_platform::local::process::{Host, Starter};
-use tidegate_platform::local::program::{self, Exec, ImageMap, Ways};
-use tidegate_platform::local::secrets::Values;
-use tidegate_platform::local::state::{OnDifference, StateDir};
+use plan::seen::{Seen, WorkerState};
+use tidegate_platform::local::engine::Engine;
+use tidegate_platform::local::program::Exec;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How long anything may take; reached only when a test fails.
-const LIMIT: Duration = Duration::from_secs(30);
-/// Lines that come in between two turns while a test wants a flood.
-const FLOOD: u64 = 250;
+mod lab;
 
-/// An engine that runs one pipeline, and the files at its ends.
-struct Lab {
-    directory: TempDir,
-    engine: Engine,
-    object: Object,
-    source: File,
-    lines: u64,
-    /// Lines come in with each turn.
-    flood: bool,
-    longest_turn: Duration,
-}
-
-fn name(revision: &str, replica: u32) -> WorkerName {
-    WorkerName { revision: Revision::from_text(revision), replica }
-}
-
-fn shares(weights: &[(&str, u32)]) -> BTreeMap<Revision, u32> {
-    weights.iter().map(|(revision, weight)| (Revision::from_text(*revision), *weight)).collect()
-}
-
-/// Lines through a map into a file.
-fn lines(directory: &Path) -> String {
-    let path = |name: &str| directory.join(name).display().to_string();
-    format!(
-        r#"
-apiVersion: numaflow.numaproj.io/v1alpha1
-kind: Pipeline
-metadata: {{name: lines}}
-spec:
-  vertices:
-  - {{name: in, source: {{file: {{path: "{}", follow: true}}}}}}
-  - {{name: cat, udf: {{container: {{image: quay.io/numaio/numaflow-rs/map-cat:stable}}}}}}
-  - {{name: out, sink: {{file: {{path: "{}", sync: false}}}}}}
-  edges: [{{from: in, to: cat}}, {{from: cat, to: out}}]
-"#,
-        path("in.txt"),
-        path("out.txt")
-    )
-}
-
-fn load(manifest: &str) -> Object {
-    let (mut objects, _) = api::load([("test.yaml", manifest.as_bytes())]).accept().unwrap();
-    match objects.remove(0) {
-        api::Object::Pipeline(pipeline) => Object::Pipeline(pipeline),
-        api::Object::MonoVertex(mono) => Object::Mono(mono),
-        other => panic!("the manifest is a {}", other.kind()),
-    }
-}
-
-fn version(object: &Object, vertex: &str, revision: &str, execs: &[Exec]) -> Arc<Version> {
-    let containers = match object {
-        Object::Pipeline(pipeline) => program::of_pipeline(&pipeline.spec),
-        Object::Mono(mono) => program::of_mono_vertex(mono.name(), &mono.spec),
-    };
-    let ways = Ways {
-        execs,
-        images: &ImageMap::default(),
-        search_path: None,
-        working_dir: Path::new("/"),
-        has_stand_in: &|image| connect::udf::native::stand_in(image).is_some(),
-    };
-    let own = containers.into_iter().filter(|container| container.vertex == vertex).collect();
-    let programs = program::choose(own, &ways).unwrap();
-    let (revision, object) = (Revision::from_text(revision), object.clone());
-    Arc::new(Version { revision, object, programs, values: Values::default() })
-}
-
-fn config(directory: &Path, object: &Object) -> Config {
-    let run_dir = directory.join("run");
-    std::fs::create_dir(&run_dir).unwrap();
-    let manifest = serde_json::json!({"kind": "Pipeline"});
-    Config {
-        object: object.clone(),
-        values: Values::default(),
-        state: StateDir::open(&directory.join("state"), &manifest, OnDifference::Refuse).unwrap(),
-        run_dir,
-        host: Host { launcher: None, starter: Starter::new().unwrap(), echo: Arc::new(|_, _| {}) },
-        machine: Machine { processors: 1, memory_bytes: 0 },
-        http_bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        durability: journal::Durability::Os,
-    }
-}
-
-impl Lab {
-    async fn new(manifest: fn(&Path) -> String) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let text = manifest(directory.path());
-        let object = load(&text);
-        let mut options = OpenOptions::new();
-        let source = options.append(true).create(true).open(directory.path().join("in.txt")).unwrap();
-        let config = config(directory.path(), &object);
-        let engine = Engine::open(config).await.unwrap();
-        Self { directory, engine, object, source, lines: 0, flood: false, longest_turn: Duration::ZERO }
-    }
-
-    /// A lab in which every vertex has one worker of version `v1` that works.
-    async fn running(manifest: fn(&Path) -> String, vertices: &[&str]) -> Self {
-        let mut lab = Self::new(manifest).await;
-        for vertex in vertices {
-            lab.keep(vertex, "v1");
-            lab.engine.share(vertex, shares(&[("v1", 1)]));
-            lab.engine.read(vertex, true);
-            lab.engine.ensure(vertex, &name("v1", 0)).unwrap();
-        }
-        for vertex in vertices {
-            lab.ready(vertex, "v1", 0).await;
-        }
-        lab
-    }
-
-    fn keep(&mut self, vertex: &str, revision: &str) {
-        self.engine.keep(vertex, version(&self.object, vertex, revision, &[]));
-    }
-
-    /// Puts lines into the source.
-    fn write(&mut self, count: u64) {
-        let mut text = Vec::new();
-        for number in self.lines..self.lines + count {
-            writeln!(text, "{number}").unwrap();
-        }
-        self.source.write_all(&text).unwrap();
-        self.lines += count;
-    }
-
-    /// Turns until something is so.
-    async fn until(&mut self, what: &str, is_so: impl Fn(&Seen) -> bool) -> Seen {
-        let begun = Instant::now();
-        loop {
-            if self.flood {
-                self.write(FLOOD);
-            }
-            let before = Instant::now();
-            self.engine.turn().await.unwrap();
-            self.longest_turn = self.longest_turn.max(before.elapsed());
-            let seen = self.engine.seen();
-            if is_so(&seen) {
-                return seen;
-            }
-            assert!(
-                begun.elapsed() < LIMIT,
-                "waited in vain: {what}; {seen:#?}\n{:?}",
-                self.engine.incidents()
-            );
-            self.engine.changed().await;
-        }
-    }
-
-    async fn ready(&mut self, vertex: &str, revision: &str, replica: u32) {
-        let worker = name(revision, replica);
-        self.until(&format!("{vertex} {revision} {replica} is ready and settled"), |seen| {
-            let vertex = &seen.vertices[vertex];
-            vertex.settled && vertex.workers.get(&worker).is_some_and(plan::seen::Worker::is_ready)
-        })
-        .await;
-    }
-
-    async fn gone(&mut self, vertex: &str, revision: &str, replica: u32) {
-        self.engine.retire(vertex, &name(revision, replica));
-        let worker = name(revision, replica);
-        let what = format!("{vertex} {revision} {replica} is gone");
-        self.until(&what, |seen| !seen.vertices[vertex].workers.contains_key(&worker)).await;
-    }
-
-    /// Everything that is written comes out, and the pipeline is drained.
-    async fn drain(&mut self) -> Seen {
-        self.flood = false;
-        let lines = self.lines;
-        let read =
-            |seen: &Seen| seen.vertices["in"].signals.values().map(|signals| signals.done).sum::<u64>();
-        self.until("everything is read", |seen| read(seen) >= lines).await;
-        self.engine.read("in", false);
-        self.until("it is drained", |seen| seen.drain.as_ref().unwrap().drained).await
-    }
-
-    fn out(&self) -> Vec<u64> {
-        let text = std::fs::read_to_string(self.directory.path().join("out.txt")).unwrap_or_default();
-        text.lines().map(|line| line.parse().unwrap()).collect()
-    }
-
-    /// Ends the engine; what came out is what went in, each line once.
-    async fn close(mut self) {
-        let seen = self.drain().await;
-        assert_eq!(seen.drain.unwrap().left, []);
-        let mut out = self.out();
-        out.sort_unstable();
-        assert_eq!(out.len() as u64, self.lines, "lines that came out");
-        assert!(out.iter().copied().eq(0..self.lines), "each line came out once");
-        self.engine.close(Duration::from_secs(5)).await.unwrap();
-    }
-}
+use lab::{LIMIT, Lab, config, lines, load, name, shares, version};
 
 const ALL: [&str; 3] = ["in", "cat", "out"];
 
@@ -523,8 +324,6 @@ async fn an_update_of_a_source_that_listens_turns_no_caller_away() {
     const CALLERS: u64 = 4;
     const APART: u64 = 1_000_000;
     let mut lab = Lab::running(listener, &["in", "out"]).await;
-    assert!(!lab.engine.is_bound("in"), "a successor works beside it");
-    assert_eq!(lab.engine.alone("in"), None);
     let urls = lab.engine.urls();
     assert_eq!(urls.len(), 2, "{urls:?}");
     let plain = urls.iter().find_map(|(_, url)| url.strip_prefix("http://")).unwrap();

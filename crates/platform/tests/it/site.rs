@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidegate_platform::local::engine::Storage;
 use tidegate_platform::local::process::environment::Machine;
 use tidegate_platform::local::process::{Host, Starter};
 use tidegate_platform::local::site::{Config, Site};
@@ -30,6 +31,18 @@ spec:
     - {from: cat, to: out}
 ";
 
+fn config(directory: &TempDir) -> Config {
+    let host = Host { launcher: None, starter: Starter::new().unwrap(), echo: Arc::new(|_, _| {}) };
+    Config {
+        directory: directory.path().join("site"),
+        run_dir: directory.path().join("run"),
+        host,
+        machine: Machine { processors: 1, memory_bytes: 1 << 30 },
+        http_bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        storage: Storage::Journal(journal::Durability::Os),
+    }
+}
+
 struct Running {
     site: Arc<Site>,
     loops: JoinSet<()>,
@@ -37,16 +50,7 @@ struct Running {
 
 impl Running {
     fn open(directory: &TempDir) -> Self {
-        let host = Host { launcher: None, starter: Starter::new().unwrap(), echo: Arc::new(|_, _| {}) };
-        let config = Config {
-            directory: directory.path().join("site"),
-            run_dir: directory.path().join("run"),
-            host,
-            machine: Machine { processors: 1, memory_bytes: 1 << 30 },
-            http_bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            durability: journal::Durability::Os,
-        };
-        let (site, loops) = Site::open(config).unwrap();
+        let (site, loops) = Site::open(config(directory)).unwrap();
         let mut running = JoinSet::new();
         running.spawn(loops.run());
         Self { site, loops: running }
@@ -232,5 +236,68 @@ spec:
     std::fs::write(path("second"), "four\nfive\n").unwrap();
     site.until("it goes on where it was", |_| lines().lines().count() > 4).await;
     assert_eq!(lines(), "one\ntwo\nthree\nfour\nfive\n");
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forced_deletion_names_what_it_drops_and_where_it_came_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("in");
+    std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+    let manifest = format!(
+        "
+apiVersion: numaflow.numaproj.io/v1alpha1
+kind: Pipeline
+metadata: {{name: flow}}
+spec:
+  vertices:
+    - {{name: in, source: {{file: {{path: {}, follow: true}}}}}}
+    - {{name: out, scale: {{min: 0, max: 0}}, sink: {{log: {{}}}}}}
+  edges:
+    - {{from: in, to: out}}
+",
+        path.display()
+    );
+    let site = Running::open(&directory);
+    site.apply(&manifest).await.unwrap();
+    site.until("everything is inside", |object| object.vertices[1].pending == Some(vec![3])).await;
+    let gone = site.site.ask("flow", Wish::Delete { force: true }).await.unwrap();
+    assert_eq!(gone.phase, "Deleted");
+    let dropped = "deleted by force: 3 records are dropped: 3 in partition 0 of vertex out; source in was read up to \
+                   position 14 in unit 0, and gave 3 of the records as they lie there, from offset 0 to 8 in partition \
+                   0";
+    let said: Vec<_> = gone.waiting.iter().map(|waiting| waiting.message.as_str()).collect();
+    assert!(said.contains(&dropped), "{said:?}");
+    let events = site.site.events(Some("flow"), 0, 100).await.unwrap();
+    assert!(events.iter().any(|event| event.event.message == dropped), "{events:?}");
+    assert_eq!(site.site.object("flow").await.unwrap_err().kind, RefusalKind::NotFound);
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_is_not_whole_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let site = Running::open(&directory);
+    site.apply(FLOW).await.unwrap();
+    let before = site.until("it runs", ready).await;
+    site.close().await;
+    let path = directory.path().join("site/objects/flow/object.json");
+    let whole = std::fs::read(&path).unwrap();
+    for length in (0..whole.len()).step_by(61).chain([whole.len() - 1]) {
+        let torn = whole[..length].to_vec();
+        let mut hollow = torn.clone();
+        hollow.resize(whole.len(), 0);
+        for bytes in [torn, hollow] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = Site::open(config(&directory)).err().unwrap().to_string();
+            assert!(error.contains("object.json") && error.contains("damaged"), "{length}: {error}");
+        }
+    }
+    // What was being written when a crash came is no record.
+    std::fs::write(&path, &whole).unwrap();
+    std::fs::write(path.with_extension("json.next"), &whole[..whole.len() / 2]).unwrap();
+    let site = Running::open(&directory);
+    let after = site.until("it runs again", ready).await;
+    assert_eq!((after.generation, after.manifest), (before.generation, before.manifest));
     site.close().await;
 }

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use prost::bytes::Bytes;
-use tidegate_proto::{accumulator, map, metadata, reduce, session_reduce, sink, source, source_transform};
+use tidegate_proto::{
+    accumulator, daemon, map, metadata, reduce, session_reduce, sink, source, source_transform,
+};
 
 #[test]
 fn append_has_another_number_in_each_window_protocol() {
@@ -84,6 +86,39 @@ fn an_accumulator_message_has_its_id_before_its_headers() {
         ..Default::default()
     };
     assert_eq!(payload.encode_to_vec(), b"\x2a\x017\x32\x06\x0a\x01h\x12\x01x\x3a\x04\x0a\x02in");
+}
+
+#[test]
+fn a_request_for_the_metrics_of_a_vertex_begins_with_field_two() {
+    let request = daemon::GetVertexMetricsRequest { pipeline: "p".to_owned(), vertex: "v".to_owned() };
+    assert_eq!(request.encode_to_vec(), b"\x12\x01p\x1a\x01v");
+}
+
+#[test]
+fn counts_of_buffers_are_wrapped_so_that_zero_is_not_unknown() {
+    let buffer = daemon::BufferInfo {
+        buffer_name: "b".to_owned(),
+        pending_count: Some(0),
+        ack_pending_count: Some(2),
+        buffer_usage: Some(0.5),
+        is_full: Some(false),
+        ..Default::default()
+    };
+    assert_eq!(
+        buffer.encode_to_vec(),
+        b"\x12\x01b\x1a\x00\x22\x02\x08\x02\x42\x09\x09\x00\x00\x00\x00\x00\x00\xe0\x3f\x4a\x00"
+    );
+    let watermarks = daemon::EdgeWatermark {
+        watermarks: vec![-1],
+        is_watermark_enabled: Some(true),
+        from: "a".to_owned(),
+        to: "b".to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(
+        watermarks.encode_to_vec(),
+        b"\x1a\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x22\x02\x08\x01\x2a\x01a\x32\x01b"
+    );
 }
 
 #[test]

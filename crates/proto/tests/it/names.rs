@@ -1,10 +1,11 @@
 //! Service names as they stand in the HTTP/2 path.
 //!
 //! Method names are part of the generated clients and servers and are not repeated here. Invariant: a changed name
-//! makes every existing user container unreachable.
+//! makes every existing user container, or every client of a daemon, unreachable.
 
 use tidegate_proto::{
-    accumulator, map, reduce, serving, session_reduce, side_input, sink, source, source_transform,
+    accumulator, daemon, map, mono_vertex_daemon, reduce, serving, session_reduce, side_input, sink, source,
+    source_transform,
 };
 
 #[test]
@@ -33,5 +34,14 @@ fn services_keep_the_names_that_user_containers_serve() {
             "sideinput.v1.SideInput",
             "serving.v1.ServingStore",
         ]
+    );
+}
+
+#[test]
+fn daemons_keep_the_names_that_clients_ask_for() {
+    assert_eq!(daemon::daemon_service_server::SERVICE_NAME, "daemon.DaemonService");
+    assert_eq!(
+        mono_vertex_daemon::mono_vertex_daemon_service_server::SERVICE_NAME,
+        "mvtxdaemon.MonoVertexDaemonService"
     );
 }

@@ -18,13 +18,14 @@ use model::{Epoch, Incarnation, Message, Name, Slot, Topology, Unit, UnitId};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use worker::{
-    Call, Edge, Ended, Exhausted, Families, Handle, Input, Limits, Metrics, Orders, Out, Redeliveries, Setup,
-    Sinks, Strategy, Watermark, Who, Worker,
+    Call, Edge, Ended, Exhausted, Families, Hand, Handle, Input, Limits, Metrics, Orders, Out, Redeliveries,
+    Setup, Sinks, Strategy, Watermark, Who, Worker,
 };
 
 pub(crate) mod fleet;
 pub(crate) mod gated;
 pub(crate) mod maps;
+pub(crate) mod rates;
 pub(crate) mod sinks;
 pub(crate) mod sources;
 
@@ -205,6 +206,7 @@ impl World {
                 read_wait: Duration::from_millis(5),
                 in_flight_messages: 400,
             },
+            rate_limit: None,
             redelivery: Redeliveries {
                 deliveries_max: None,
                 exhausted: Exhausted::Drop,

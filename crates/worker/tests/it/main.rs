@@ -9,6 +9,7 @@ mod graph;
 mod kit;
 mod metrics;
 mod ownership;
+mod rates;
 mod reports;
 mod retries;
 mod stopping;

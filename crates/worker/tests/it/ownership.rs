@@ -3,6 +3,7 @@
 //! that passes only when nobody has anything to do.
 
 use model::door::source::Memory;
+use worker::Hand;
 
 use crate::kit::fleet::Fleet;
 use crate::kit::maps::{self, Scripted};

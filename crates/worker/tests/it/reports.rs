@@ -8,7 +8,7 @@ use model::door::Error;
 use model::door::buffer::Claim;
 use model::door::source::{Answer, Answers, Batch, Memory, Opened, Receipt, Source};
 use model::{Epoch, Message, Position, Slot, Time, Unit, UnitId};
-use worker::{Handle, Orders, Watermark};
+use worker::{Hand, Handle, Orders, Watermark};
 
 use crate::kit::gated::Gated;
 use crate::kit::maps::{self, Scripted};

@@ -2,7 +2,7 @@
 
 use model::door::source::Memory;
 use model::{Slot, Unit};
-use worker::{Ended, Orders};
+use worker::{Ended, Hand, Orders};
 
 use crate::kit::sinks::Taken;
 use crate::kit::sources::Outside;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use api::resolve::{PipelineSettings, VertexKind};
 use api::revision::Revision;
-use plan::seen::{Drain, Left, Seen, Vertex, Worker, WorkerName, WorkerState};
+use plan::seen::{Drain, Left, Seen, Vertex, Worker, WorkerState};
 use plan::wanted::{Asked, Deletion, Wanted};
 use plan::{Memory, Piece, Plan, Time, decide};
 use tidegate_plan as plan;
@@ -180,19 +180,6 @@ impl Place {
         for vertex in self.seen.vertices.values_mut() {
             vertex.settled = true;
         }
-    }
-
-    pub(crate) fn fail(&mut self, vertex: &str, reason: &str) {
-        let now = self.now;
-        for worker in self.seen.vertices.get_mut(vertex).unwrap().workers.values_mut() {
-            worker.state = WorkerState::Failing { reason: reason.to_owned() };
-            worker.since = now;
-            worker.restarts += 1;
-        }
-    }
-
-    pub(crate) fn names(&self, vertex: &str) -> Vec<WorkerName> {
-        self.seen.vertices[vertex].workers.keys().cloned().collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole rollouts under steady conditions, printed line by line and held against the committed text.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use api::resolve::{Analysis, BlueGreen, CanaryStep, Share, Update, UpdateKind};
@@ -10,6 +11,7 @@ use tidegate_plan::seen::WorkerName;
 use tidegate_plan::wanted::{Word, WordKind};
 
 use super::auditor::{Auditor, Case};
+use crate::print::{HOW, differs};
 use crate::world::vertex::{Code, World};
 
 /// A vertex whose turns are printed whenever something changes.
@@ -183,8 +185,11 @@ impl Story {
         }
     }
 
-    fn is(self, expected: &str) {
-        assert!(self.text == expected, "the story is\n{}", self.text);
+    fn is(self, name: &str) {
+        let path = format!("{}/tests/it/rollout/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        if let Some(difference) = differs(Path::new(&path), &self.text) {
+            panic!("{difference}\n{HOW}\n{}", self.text);
+        }
     }
 }
 
@@ -194,7 +199,7 @@ fn four_workers_are_replaced_one_batch_at_a_time() {
     story.edit("b", Code::Good);
     story.run(60);
     story.history();
-    story.is(include_str!("../../cases/rollout/rolling.txt"));
+    story.is("rolling");
 }
 
 #[test]
@@ -202,7 +207,7 @@ fn one_worker_with_surge_never_goes_dark() {
     let mut story = Story::settled(update(UpdateKind::RollingUpdate), 1);
     story.edit("b", Code::Good);
     story.run(30);
-    story.is(include_str!("../../cases/rollout/single.txt"));
+    story.is("single");
 }
 
 #[test]
@@ -211,7 +216,7 @@ fn code_that_fails_some_messages_is_rolled_back_and_not_tried_again() {
     story.edit("b", Code::Errors(20));
     story.run(60);
     story.history();
-    story.is(include_str!("../../cases/rollout/errors.txt"));
+    story.is("errors");
 }
 
 #[test]
@@ -219,7 +224,7 @@ fn code_that_drops_some_messages_is_rolled_back() {
     let mut story = Story::settled(update(UpdateKind::RollingUpdate), 1);
     story.edit("b", Code::Drops(5));
     story.run(40);
-    story.is(include_str!("../../cases/rollout/drops.txt"));
+    story.is("drops");
 }
 
 #[test]
@@ -229,7 +234,7 @@ fn a_command_that_exits_is_given_up_long_before_the_deadline() {
     story.run(40);
     story.edit("c", Code::Good);
     story.run(50);
-    story.is(include_str!("../../cases/rollout/crashes.txt"));
+    story.is("crashes");
 }
 
 #[test]
@@ -241,7 +246,7 @@ fn code_that_is_never_ready_is_given_up_at_the_deadline() {
     story.run(5);
     story.say(WordKind::Abort);
     story.run(5);
-    story.is(include_str!("../../cases/rollout/never_ready.txt"));
+    story.is("never_ready");
 }
 
 #[test]
@@ -249,7 +254,7 @@ fn code_that_hangs_is_given_up_although_it_is_ready() {
     let mut story = Story::settled(update(UpdateKind::RollingUpdate), 2);
     story.edit("b", Code::Hangs);
     story.run(120);
-    story.is(include_str!("../../cases/rollout/hangs.txt"));
+    story.is("hangs");
 }
 
 #[test]
@@ -262,7 +267,7 @@ fn a_broken_version_keeps_no_good_one_waiting() {
     story.run(5);
     story.edit("b", Code::Good);
     story.run(40);
-    story.is(include_str!("../../cases/rollout/broken_stable.txt"));
+    story.is("broken_stable");
 }
 
 #[test]
@@ -272,7 +277,7 @@ fn a_revert_in_the_middle_keeps_the_old_workers_that_run() {
     story.run(9);
     story.edit("a", Code::Good);
     story.run(20);
-    story.is(include_str!("../../cases/rollout/revert.txt"));
+    story.is("revert");
 }
 
 #[test]
@@ -284,7 +289,7 @@ fn another_edit_and_more_replicas_in_the_middle_go_on_from_what_runs() {
     story.run(4);
     story.scale(8);
     story.run(60);
-    story.is(include_str!("../../cases/rollout/three.txt"));
+    story.is("three");
 }
 
 #[test]
@@ -292,7 +297,7 @@ fn recreate_starts_nothing_before_all_have_gone() {
     let mut story = Story::settled(update(UpdateKind::Recreate), 3);
     story.edit("b", Code::Crashes);
     story.run(40);
-    story.is(include_str!("../../cases/rollout/recreate.txt"));
+    story.is("recreate");
 }
 
 #[test]
@@ -303,7 +308,7 @@ fn bound_workers_are_replaced_number_by_number() {
     story.text.clear();
     story.edit("b", Code::Good);
     story.run(60);
-    story.is(include_str!("../../cases/rollout/bound.txt"));
+    story.is("bound");
 }
 
 #[test]
@@ -313,7 +318,7 @@ fn a_canary_goes_step_by_step_and_waits_for_a_word() {
     story.run(60);
     story.say(WordKind::Promote);
     story.run(40);
-    story.is(include_str!("../../cases/rollout/canary.txt"));
+    story.is("canary");
 }
 
 #[test]
@@ -323,7 +328,7 @@ fn a_canary_without_records_is_never_promoted() {
     story.edit("b", Code::Good);
     story.run(120);
     story.history();
-    story.is(include_str!("../../cases/rollout/canary_silence.txt"));
+    story.is("canary_silence");
 }
 
 #[test]
@@ -338,7 +343,7 @@ fn a_bad_canary_leaves_nothing_behind_and_the_next_one_begins_at_once() {
     story.say(WordKind::Undo { to: Some(1) });
     story.run(25);
     story.history();
-    story.is(include_str!("../../cases/rollout/canary_bad.txt"));
+    story.is("canary_bad");
 }
 
 #[test]
@@ -346,7 +351,7 @@ fn blue_green_switches_once() {
     let mut story = Story::settled(update(UpdateKind::BlueGreen), 2);
     story.edit("b", Code::Good);
     story.run(60);
-    story.is(include_str!("../../cases/rollout/blue_green.txt"));
+    story.is("blue_green");
 }
 
 #[test]
@@ -354,7 +359,7 @@ fn blue_green_is_taken_back_when_the_second_set_falls() {
     let mut story = Story::settled(update(UpdateKind::BlueGreen), 2);
     story.edit("b", Code::CrashesAfter(25));
     story.run(40);
-    story.is(include_str!("../../cases/rollout/blue_green_back.txt"));
+    story.is("blue_green_back");
 }
 
 #[test]
@@ -369,7 +374,7 @@ fn without_auto_rollback_it_stays_where_it_is_and_nothing_counts_at_zero() {
     story.say(WordKind::Abort);
     story.run(20);
     story.history();
-    story.is(include_str!("../../cases/rollout/stays.txt"));
+    story.is("stays");
 }
 
 /// Why version `b` is given up as a canary when the query of its analysis gives this.

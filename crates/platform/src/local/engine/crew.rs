@@ -142,11 +142,6 @@ impl Crew {
         }
     }
 
-    /// Whether a worker has to go before its successor can work.
-    pub(super) fn is_bound(&self) -> bool {
-        self.exclusive.is_some() || matches!(self.division, Division::Numbered(_))
-    }
-
     /// Why it has work for no more than one worker, if so.
     pub(super) fn alone(&self) -> Option<&'static str> {
         self.alone
@@ -254,7 +249,7 @@ impl Crew {
     pub(super) fn look(&mut self, now: Time) {
         for (name, worker) in &mut self.workers {
             for life in worker.shown.take_ended() {
-                let signals = seen::signals(&life.handle);
+                let signals = seen::signals(life.handle.as_ref());
                 seen::add(self.past.entry(name.revision.clone()).or_default(), &signals);
                 self.departed.push(Departed { life, is_told: false });
             }
@@ -380,7 +375,7 @@ impl Crew {
         let mut all = self.past.clone();
         for (name, worker) in &self.workers {
             let Some(life) = worker.shown.life() else { continue };
-            let signals = seen::signals(&life.handle);
+            let signals = seen::signals(life.handle.as_ref());
             seen::add(all.entry(name.revision.clone()).or_default(), &signals);
         }
         all

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::resolve::{PipelineSettings, VertexKind};
 use keeper::{
@@ -20,10 +21,10 @@ use model::door::Error;
 use model::door::buffer::{Buffer, Claim, SlotSurvey, Survey};
 use model::{Epoch, Incarnation, Name, Place, Time, Unit, UnitId};
 use tracing::{debug, warn};
-use worker::Handle;
+use worker::Hand;
 
 /// The name under which a source unit is sealed whose owner has ended without releasing it; no worker has it.
-const SEALER: Incarnation = Incarnation(u64::MAX);
+pub(super) const SEALER: Incarnation = Incarnation(u64::MAX);
 
 /// One worker, as whoever runs it sees it.
 #[derive(Clone)]
@@ -33,9 +34,7 @@ pub struct WorkerView {
     /// Its life.
     pub incarnation: Incarnation,
     /// What tells it what to own.
-    pub handle: Handle,
-    /// The watermark that it reads.
-    pub watermark: worker::Watermark,
+    pub handle: Arc<dyn Hand>,
     /// It has ended. A worker that is not in the list any more counts as ended too.
     pub gone: bool,
 }
@@ -69,6 +68,9 @@ pub struct Keeping {
     /// The highest epoch each source unit was seen under, for where no buffer remembers it.
     epochs: BTreeMap<UnitId, Epoch>,
     workers: BTreeMap<Name, Workers>,
+    /// Workers of other processes: how often they were heard, and when last.
+    heard: BTreeMap<Incarnation, (u64, Time)>,
+    silent_after: Duration,
     number: u64,
     /// What the last look at the buffer found.
     survey: Arc<Survey>,
@@ -129,6 +131,8 @@ impl Keeping {
             sources,
             epochs: BTreeMap::new(),
             workers: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            silent_after: OwnersSettings::default().silent_after,
             number: 0,
             survey: Arc::default(),
         }
@@ -145,6 +149,7 @@ impl Keeping {
         now: Time,
     ) -> Result<Arc<Picture>, Error> {
         let heard = self.board.picture().number;
+        let workers = &self.listen(workers, now);
         let said: Vec<_> = workers.iter().filter(|view| !view.gone).map(Said::of).collect();
         let looked = self.look().await;
         self.note_workers(workers);
@@ -164,7 +169,7 @@ impl Keeping {
         for Said { view, .. } in &said {
             let vertex = picture.vertices.get(&view.vertex);
             if let Some(watermark) = vertex.and_then(|vertex| vertex.watermark) {
-                view.watermark.publish(watermark);
+                view.handle.publish(watermark);
             }
             let keeper::Orders { number, units } = self.owners.orders(&view.vertex, view.incarnation);
             view.handle.follow(number, units);
@@ -192,7 +197,24 @@ impl Keeping {
 
     /// From the next turn on these are the bounds of patience with workers.
     pub fn set_patience(&mut self, settings: OwnersSettings) {
+        self.silent_after = settings.silent_after;
         self.owners.set(settings);
+    }
+
+    /// The workers as they count in this turn: one of another process that was silent for too long counts as gone until it
+    /// is heard again. What it said last holds nothing up then; should it still live, the fence refuses what it does.
+    fn listen(&mut self, views: &[WorkerView], now: Time) -> Vec<WorkerView> {
+        let mut heard = BTreeMap::new();
+        let mut counted = views.to_vec();
+        for view in &mut counted {
+            let Some(count) = view.handle.heard() else { continue };
+            let last = self.heard.get(&view.incarnation).filter(|(before, _)| *before == count);
+            let at = last.map_or(now, |(_, at)| *at);
+            heard.insert(view.incarnation, (count, at));
+            view.gone |= now.since(at) >= self.silent_after;
+        }
+        self.heard = heard;
+        counted
     }
 
     /// The board on which pictures appear, for those who only look.

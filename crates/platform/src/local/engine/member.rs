@@ -5,23 +5,24 @@
 //! incarnation of its own, and a life that is over is shown until it was taken note of.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use connect::incident::{Incident, Incidents};
 use connect::open::{Context, Limits};
-use connect::udf::native::{Code, StandIn};
+use connect::udf::native::StandIn;
+use model::door::chain;
 use model::{Incarnation, Name};
 use plan::seen::{WorkerName, WorkerState};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use worker::wire::{Surroundings, UserCode, wire};
-use worker::{Ended, Handle, Metrics, Watermark, Worker};
+use worker::wire::{Surroundings, wire};
+use worker::{Ended, Hand, Metrics, Watermark, Worker};
 
 use super::Error;
+use super::apart::Apart;
 use super::parts::{Kept, Parts};
 use super::probe::{Health, Watched};
 use super::user_code;
@@ -51,7 +52,7 @@ pub(super) enum Wish {
 #[derive(Clone)]
 pub(super) struct Life {
     pub(super) incarnation: Incarnation,
-    pub(super) handle: Handle,
+    pub(super) handle: Arc<dyn Hand>,
 }
 
 /// What a worker shows of itself.
@@ -61,20 +62,20 @@ pub(super) struct Shown {
     pub(super) changed: Arc<Notify>,
 }
 
-struct Inner {
-    phase: Phase,
-    life: Option<Life>,
+pub(super) struct Inner {
+    pub(super) phase: Phase,
+    pub(super) life: Option<Life>,
     ended: Vec<Life>,
     containers: Vec<Watched>,
     restarts: u32,
     /// The first error, if it came before the doors were open for the first time.
     refused: Option<Error>,
-    has_opened: bool,
-    urls: Vec<String>,
+    pub(super) has_opened: bool,
+    pub(super) urls: Vec<String>,
     announcements: Vec<String>,
 }
 
-enum Phase {
+pub(super) enum Phase {
     /// Processes are started and doors opened.
     Opening,
     /// Another worker has what only one can have; in words.
@@ -169,12 +170,12 @@ impl Shown {
         self.lock().containers.clone()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Inner)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Inner)) {
         change(&mut self.lock());
         self.changed.notify_one();
     }
 
-    fn enter(&self, phase: Phase) {
+    pub(super) fn enter(&self, phase: Phase) {
         self.change(|inner| inner.phase = phase);
     }
 
@@ -185,7 +186,7 @@ impl Shown {
         }
     }
 
-    fn end_life(&self) {
+    pub(super) fn end_life(&self) {
         self.change(|inner| inner.ended.extend(inner.life.take()));
     }
 
@@ -211,7 +212,7 @@ pub(super) struct Member {
 }
 
 /// How a life ended.
-enum End {
+pub(super) enum End {
     Stopped,
     Exhausted,
     Failed(String),
@@ -325,6 +326,10 @@ impl Member {
             }
         };
         self.shown.enter(Phase::Opening);
+        if let Some((processes, mail)) = &self.parts.processes {
+            let mail = mail.clone();
+            return self.life_apart(Apart { processes, mail, directories }).await;
+        }
         let opened = tokio::select! {
             opened = self.open(directories, stand_ins) => opened,
             _ = self.told() => return End::Stopped,
@@ -372,10 +377,6 @@ impl Member {
         directories: &BTreeMap<String, PathBuf>,
         stand_ins: &BTreeMap<String, StandIn>,
     ) -> Result<(Worker, Life), connect::open::Error> {
-        let (limits, user_code) = (&self.kept.settings.limits, &self.kept.settings.user_code);
-        let some = |count: u64| {
-            NonZeroUsize::new(usize::try_from(count).unwrap_or(usize::MAX)).unwrap_or(NonZeroUsize::MIN)
-        };
         let context = Context {
             pipeline: Name::new(&self.parts.pipeline.name),
             vertex: self.vertex.clone(),
@@ -385,23 +386,9 @@ impl Member {
             incidents: self.incidents.clone(),
             http_bind: self.parts.http_bind,
             inputs: self.parts.inputs.clone(),
-            limits: Limits {
-                batch_messages: some(limits.read_batch_size),
-                read_timeout: limits.read_timeout,
-                concurrency: some(limits.concurrency),
-                unresponsive_after: user_code.unresponsive_after,
-                poison_attempts: user_code.poison_attempts,
-            },
+            limits: Limits::of(&self.kept.settings),
         };
         let incarnation = self.parts.next_incarnation();
-        let native = |container: &str| match stand_ins.get(container) {
-            Some(StandIn { code: Code::Map(make), .. }) => UserCode::Native(make(self.vertex.clone())),
-            Some(StandIn { code: Code::Sink(_), .. }) | None => UserCode::Program,
-        };
-        let sink = |(name, stand_in): (&String, &StandIn)| match stand_in.code {
-            Code::Sink(make) => Some((name.clone(), make)),
-            Code::Map(_) => None,
-        };
         let surroundings = Surroundings {
             context,
             directories,
@@ -410,18 +397,16 @@ impl Member {
             incarnation,
             watermark: self.watermark.clone(),
             metrics: self.metrics.clone(),
-            map: native("udf"),
-            transformer: native("transformer"),
-            sinks: stand_ins.iter().filter_map(sink).collect(),
+            stand_ins,
         };
         let wired = wire(self.kept.part(), surroundings).await?;
         let (worker, handle) = Worker::new(wired.setup);
         self.shown.change(|inner| (inner.has_opened, inner.urls) = (true, wired.urls));
-        Ok((worker, Life { incarnation, handle }))
+        Ok((worker, Life { incarnation, handle: Arc::new(handle) }))
     }
 
     /// Returns when the worker shall end without finishing everything, with the time it has for that.
-    async fn cut(&self) -> Duration {
+    pub(super) async fn cut(&self) -> Duration {
         let mut wish = self.wish.clone();
         let cut = wish.wait_for(|wish| matches!(wish, Wish::Cut { .. })).await.map(|wish| *wish);
         match cut {
@@ -431,7 +416,7 @@ impl Member {
     }
 
     /// Returns when the worker shall stop, with the time it has for that.
-    async fn told(&self) -> Duration {
+    pub(super) async fn told(&self) -> Duration {
         let mut wish = self.wish.clone();
         match wish.wait_for(|wish| *wish != Wish::Run).await.map(|wish| *wish) {
             Ok(Wish::Stop { within } | Wish::Cut { within }) => within,
@@ -452,7 +437,7 @@ impl Member {
     fn tell(&self, message: String) {
         self.incidents.report(Incident {
             container: "numa".to_owned(),
-            code: "worker-failed",
+            code: "worker-failed".into(),
             message,
             details: String::new(),
             messages: Vec::new(),
@@ -467,16 +452,4 @@ fn ended(joined: Result<Result<(), process::Error>, JoinError>) -> Result<(), Er
         Ok(ended) => Ok(ended?),
         Err(error) => Err(Error::Task { worker: "user code".to_owned(), why: error.to_string() }),
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

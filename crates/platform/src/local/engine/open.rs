@@ -7,40 +7,33 @@ use std::time::Duration;
 use api::resolve::{self, PipelineSettings, VertexKind, VertexSettings};
 use connect::buffer::journal::{JournalBuffer, VertexSettings as BufferSettings, note_source};
 use journal::{FileDisk, Journal};
+use model::Epoch;
 use model::door::buffer::Buffer;
-use model::{Epoch, Name};
 use worker::Graph;
 
-use super::parts::part;
 use super::{Error, Object};
 use crate::local::state::StateDir;
 
-/// Unsettled bytes in one partition, at most.
-const PARTITION_BYTES_MAX: u64 = 1 << 30;
 /// A commit may hold what a whole batch became, and user code decides how much that is.
 const TRANSACTION_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 impl Object {
     /// Its settings; those of a mono vertex are a pipeline's with one vertex.
     pub fn settings(&self) -> PipelineSettings {
-        settings_of(self)
-    }
-}
-
-pub(super) fn settings_of(object: &Object) -> PipelineSettings {
-    match object {
-        Object::Pipeline(pipeline) => resolve::pipeline(pipeline),
-        Object::Mono(mono) => {
-            let (vertex, lifecycle) = resolve::mono_vertex(mono);
-            PipelineSettings {
-                name: mono.name().to_owned(),
-                namespace: mono.namespace().to_owned(),
-                inter_step_buffer_service: String::new(),
-                compression: resolve::Compression::None,
-                lifecycle,
-                watermark: resolve::Watermark { enabled: false, max_delay: Duration::ZERO, idle: None },
-                vertices: vec![vertex],
-                edges: Vec::new(),
+        match self {
+            Self::Pipeline(pipeline) => resolve::pipeline(pipeline),
+            Self::Mono(mono) => {
+                let (vertex, lifecycle) = resolve::mono_vertex(mono);
+                PipelineSettings {
+                    name: mono.name().to_owned(),
+                    namespace: mono.namespace().to_owned(),
+                    inter_step_buffer_service: String::new(),
+                    compression: resolve::Compression::None,
+                    lifecycle,
+                    watermark: resolve::Watermark { enabled: false, max_delay: Duration::ZERO, idle: None },
+                    vertices: vec![vertex],
+                    edges: Vec::new(),
+                }
             }
         }
     }
@@ -97,14 +90,19 @@ pub(super) fn note_sources(
 ) -> Result<Vec<String>, Error> {
     let mut afresh = Vec::new();
     for vertex in &pipeline.vertices {
-        let Some(source) = part(object, vertex).source else { continue };
+        let Some(source) = object.part(vertex).source else { continue };
         let (name, word) = (&vertex.name, connect::open::source_identity(source));
         let former = note_source(journal, name, &word).map_err(|error| Error::Buffer(error.chain()))?;
         if let Some(former) = former {
-            afresh.push(format!("vertex {name} reads {word} from its beginning; before, it read {former}"));
+            afresh.push(self::afresh(name, &word, &former));
         }
     }
     Ok(afresh)
+}
+
+/// Says that a source begins afresh.
+pub(super) fn afresh(vertex: &str, word: &str, former: &str) -> String {
+    format!("vertex {vertex} reads {word} from its beginning; before, it read {former}")
 }
 
 type OpenBuffer = (Option<Arc<dyn Buffer>>, Epoch);
@@ -116,16 +114,12 @@ pub(super) fn buffer(
     graph: &Graph,
 ) -> Result<OpenBuffer, Error> {
     let Some(journal) = journal else { return Ok((None, Epoch(0))) };
-    let of_vertex = |vertex: &VertexSettings| BufferSettings {
-        name: Name::new(&vertex.name),
-        topology: graph
-            .topology(&vertex.name)
-            .unwrap_or(model::Topology { partitions: 1, slots_per_partition: 1 }),
-        writers: graph.writers(&vertex.name),
-        messages_max: vertex.limits.buffer_usable_length(),
-        bytes_max: PARTITION_BYTES_MAX,
+    let of_vertex = |vertex: connect::buffer::broker::VertexSettings| {
+        let connect::buffer::broker::VertexSettings { name, topology, writers, messages_max, bytes_max } =
+            vertex;
+        BufferSettings { name, topology, writers, messages_max, bytes_max }
     };
-    let vertices = pipeline.vertices.iter().map(of_vertex).collect();
+    let vertices = worker::wire::buffers(pipeline, graph).into_iter().map(of_vertex).collect();
     let buffer =
         JournalBuffer::open(journal.clone(), vertices).map_err(|error| Error::Buffer(error.chain()))?;
     let floor = buffer.highest_epoch();

@@ -10,11 +10,12 @@ use api::resolve::{PipelineSettings, VertexKind, VertexSettings};
 use api::spec;
 use connect::source::Inputs;
 use model::door::buffer::Buffer;
+use model::door::mail::Mail;
 use model::{Incarnation, Slot, Unit};
 use worker::wire::Part;
 use worker::{Families, Graph, Who};
 
-use super::open::settings_of;
+use super::apart::Processes;
 use super::{Error, Object, Version};
 use crate::local::process::Host;
 use crate::local::process::environment::Machine;
@@ -28,6 +29,8 @@ pub(super) struct Parts {
     pub(super) pipeline: PipelineSettings,
     pub(super) graph: Graph,
     pub(super) buffer: Option<Arc<dyn Buffer>>,
+    /// How workers become processes of their own, and where they are reached; none for tasks of this process.
+    pub(super) processes: Option<(Processes, Arc<dyn Mail>)>,
     pub(super) http_bind: IpAddr,
     /// Ports and standard input, which pass from one worker to the next.
     pub(super) inputs: Inputs,
@@ -84,7 +87,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Fails when the version's manifest has no such vertex.
     pub(super) fn new(vertex: &str, version: Arc<Version>) -> Result<Self, Error> {
-        let mut settings = settings_of(&version.object).vertices;
+        let mut settings = version.object.settings().vertices;
         settings.retain(|settings| settings.name == vertex);
         let unknown = || Error::Unknown {
             what: format!("vertex {vertex} in the manifest of version {}", version.revision),
@@ -95,31 +98,36 @@ impl Kept {
 
     /// What the manifest says about the vertex.
     pub(super) fn part(&self) -> Part<'_> {
-        part(&self.version.object, &self.settings)
+        self.version.object.part(&self.settings)
     }
 }
 
-/// What a manifest says about a vertex.
-pub(super) fn part<'a>(object: &'a Object, settings: &'a VertexSettings) -> Part<'a> {
-    match object {
-        Object::Pipeline(pipeline) => {
-            let vertex = pipeline.spec.vertices.iter().find(|vertex| vertex.name == settings.name);
-            let vertex = vertex.expect("settings were made of the same manifest");
-            Part {
-                settings,
-                source: vertex.source.as_ref(),
-                udf: vertex.udf.as_ref(),
-                sink: vertex.sink.as_ref(),
-                bypass: None,
+impl Object {
+    /// What the manifest says about one of its vertices.
+    ///
+    /// # Panics
+    /// When the settings are not of this object.
+    pub fn part<'a>(&'a self, settings: &'a VertexSettings) -> Part<'a> {
+        match self {
+            Self::Pipeline(pipeline) => {
+                let vertex = pipeline.spec.vertices.iter().find(|vertex| vertex.name == settings.name);
+                let vertex = vertex.expect("settings were made of the same manifest");
+                Part {
+                    settings,
+                    source: vertex.source.as_ref(),
+                    udf: vertex.udf.as_ref(),
+                    sink: vertex.sink.as_ref(),
+                    bypass: None,
+                }
             }
+            Self::Mono(mono) => Part {
+                settings,
+                source: mono.spec.source.as_ref(),
+                udf: mono.spec.udf.as_ref(),
+                sink: mono.spec.sink.as_ref(),
+                bypass: mono.spec.bypass.as_ref(),
+            },
         }
-        Object::Mono(mono) => Part {
-            settings,
-            source: mono.spec.source.as_ref(),
-            udf: mono.spec.udf.as_ref(),
-            sink: mono.spec.sink.as_ref(),
-            bypass: mono.spec.bypass.as_ref(),
-        },
     }
 }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connect::udf::{Component, probe};
+use model::door::chain;
 use tokio::sync::{Notify, watch};
 
-use super::member::chain;
 use crate::local::process::{self, State};
 
 /// Waits between questions until the first yes; short at first, since a process that starts is there within

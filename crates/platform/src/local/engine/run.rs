@@ -51,7 +51,7 @@ impl Engine {
             engine.share(&vertex.name, [(revision.clone(), 1)].into());
             engine.read(&vertex.name, true);
             let mut replicas = vertex.replicas;
-            if let Some(why) = engine.alone(&vertex.name).filter(|_| replicas > 1) {
+            if let Some(why) = engine.crew(&vertex.name)?.alone().filter(|_| replicas > 1) {
                 let (name, wanted) = (&vertex.name, replicas);
                 engine
                     .announcements

@@ -9,7 +9,7 @@ use model::Time as EventTime;
 use model::door::buffer::Survey;
 use plan::Time;
 use plan::seen::{Activity, Drain, Left, Seen, Signals, Vertex, Worker as SeenWorker, WorkerName};
-use worker::Handle;
+use worker::Hand;
 
 use super::Engine;
 use super::crew::{Crew, Worker};
@@ -59,7 +59,7 @@ impl Engine {
         let sources_stopped = sources.all(|crew| !crew.reads && self.is_settled(crew));
         let left = left(self.keeping.survey());
         let drained = sources_stopped && self.picture.drained;
-        Drain { sources_stopped, drained, left, windows_checkpointed: 0, number: None }
+        Drain { sources_stopped, drained, left, ..Drain::default() }
     }
 }
 
@@ -163,7 +163,7 @@ fn wall(time: EventTime) -> Time {
 }
 
 /// What a life of a worker has done.
-pub(super) fn signals(handle: &Handle) -> Signals {
+pub(super) fn signals(handle: &dyn Hand) -> Signals {
     let signals = handle.signals();
     Signals {
         frames: signals.frames_read,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use api::resolve::{PipelineSettings, UpdateKind, VertexSettings};
 use api::revision::{self, Revision};
 use api::{MonoVertex, Pipeline};
+use model::door::chain;
 use serde_json::{Value, json};
 
 use super::record::{Values as KeptValues, Ways};
@@ -158,18 +159,6 @@ fn programs_of(object: &Object, ways: &Ways) -> Result<Vec<Chosen>, Refusal> {
 /// The refusal of something that makes no sense, in the words of the error and its causes.
 pub(super) fn invalid(error: &dyn std::error::Error) -> Refusal {
     Refusal::new(RefusalKind::Invalid, chain(error))
-}
-
-/// An error with its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The refusal of manifests with errors.

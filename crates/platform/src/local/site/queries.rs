@@ -11,6 +11,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
+use model::door::chain;
 use plan::Plan;
 use plan::seen::Seen;
 use serde_json::Value;
@@ -73,7 +74,7 @@ impl Queries {
                     self.answers.insert(key, (now, number));
                 }
                 Ok(((vertex, query), Err(error))) => {
-                    let error = super::material::chain(&error);
+                    let error = chain(&error);
                     tracing::warn!(vertex, query, error, "a query of the analysis has no answer");
                 }
                 Err(error) => tracing::error!(%error, "a query ended because of a defect"),

@@ -2,8 +2,8 @@
 //! as it was before or as it is after, and everything that was accepted from a user is in it before they hear of it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use api::revision::Revision;
@@ -11,6 +11,8 @@ use plan::Time;
 use plan::wanted::{Asked, Deletion};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::local::disk::Disk;
 
 /// The version of the form; docs/format/state-dir.md describes it.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -132,25 +134,9 @@ impl Record {
     }
 
     /// Replaces the record. When it returns, the disk has it.
-    pub(super) fn save(&self, directory: &Path) -> Result<(), Error> {
+    pub(super) fn save(&self, disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
         let path = directory.join(RECORD_FILE);
         let text = serde_json::to_vec(self).expect("a record is plain data");
-        replace(&path, &text).map_err(|source| Error::Io { doing: "write", path, source })
+        disk.replace(&path, &text).map_err(|source| Error::Io { doing: "write", path, source })
     }
-}
-
-/// Replaces a file in one step.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let next = path.with_extension("json.next");
-    let mut file = private(&next)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-}
-
-/// A file that nobody else can read.
-fn private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use api::revision::Revision;
-use plan::lifecycle::{Purpose, Stage};
+use model::door::chain;
+use plan::lifecycle::{DROPPED, Purpose, Stage};
 use plan::seen::{Seen, Worker, WorkerName};
 use plan::wanted::Wanted;
 use plan::{Piece, Plan, Time, decide};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::material::{Material, chain};
+use super::material::Material;
 use super::queries::Queries;
 use super::record::{self, Record, Version};
 use super::show::{Turn, View};
@@ -34,6 +35,8 @@ const IN_HAND: Duration = Duration::from_secs(5);
 /// How long a write that is under way may take when the time of a pause is over, and when an object is deleted by force.
 const CUT_OFF: Duration = Duration::from_secs(5);
 const FORCED: Duration = Duration::from_secs(1);
+/// How long an answer about a forced deletion may wait for its end.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long after a failure the engine is opened again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How often what is remembered is written when nothing of weight has changed in it.
@@ -73,7 +76,7 @@ pub(super) struct Runner {
     /// When the last view was made, and of what that shows at once.
     shown: Option<(Instant, Essence)>,
     /// Who has asked something that was accepted; they hear what the next turn made of it.
-    asked: Vec<oneshot::Sender<Result<Object, Refusal>>>,
+    asked: Vec<(Instant, oneshot::Sender<Result<Object, Refusal>>)>,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -110,7 +113,10 @@ impl Runner {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
             let is_gone = self.turn().await;
-            for asked in self.asked.drain(..) {
+            // Who has forced the object to go hears what was dropped.
+            let waits = is_forced(&self.record) && !is_gone;
+            let waiting = self.asked.iter().position(|(since, _)| waits && since.elapsed() < ANSWER_WITHIN);
+            for (_, asked) in self.asked.drain(..waiting.unwrap_or(self.asked.len())) {
                 // Whoever asked may have gone.
                 drop(asked.send(Ok(self.view.borrow().object.clone())));
             }
@@ -141,7 +147,7 @@ impl Runner {
                 Err(why) => self.fail(why),
             }
         }
-        let Some(engine) = &mut self.engine else { return false };
+        let Some(engine) = &mut self.engine else { return self.forget_unopened().await };
         if let Err(error) = engine.turn().await {
             let why = chain(&error);
             self.close().await;
@@ -149,6 +155,13 @@ impl Runner {
             return false;
         }
         let mut seen = engine.seen();
+        if is_forced(&self.record) && seen.vertices.values().all(|vertex| vertex.workers.is_empty()) {
+            match engine.cuts().await {
+                Ok(cuts) => seen.drain.get_or_insert_default().cuts = cuts,
+                // What cannot be looked up is not named; the object goes all the same.
+                Err(error) => tracing::warn!(error = %chain(&error), "what is dropped cannot be looked at"),
+            }
+        }
         self.queries.turn(&self.material.settings, self.plan.as_ref(), &mut seen);
         let wanted = wanted(&self.record, &self.material);
         let plan = decide(&wanted, &seen, &self.record.memory, now());
@@ -161,7 +174,9 @@ impl Runner {
             self.shared.events.add(&self.record.name, event.clone(), now());
         }
         let outcome = self.act(&plan).await;
-        if outcome != Ok(true) {
+        if outcome == Ok(true) {
+            self.show_last(plan.waiting.clone());
+        } else {
             self.show(&seen, &plan);
         }
         self.plan = Some(plan);
@@ -172,6 +187,23 @@ impl Runner {
                 false
             }
         }
+    }
+
+    /// An object that cannot be opened can still be deleted by force. True when it is gone.
+    async fn forget_unopened(&mut self) -> bool {
+        if !is_forced(&self.record) {
+            return false;
+        }
+        if let Err(why) = self.remove().await {
+            self.fail(why);
+            return false;
+        }
+        let message =
+            "deleted by force: it could not be opened, so nobody could count the records that are dropped";
+        let event = plan::Event::warning("", DROPPED, message);
+        self.shared.events.add(&self.record.name, event, now());
+        self.show_last(vec![plan::Waiting::new("", DROPPED, message)]);
+        true
     }
 
     /// Does what a plan says. True when the object is gone.
@@ -194,7 +226,7 @@ impl Runner {
                 }
                 Piece::Forget => {
                     self.close().await;
-                    self.remove()?;
+                    self.remove().await?;
                     return Ok(true);
                 }
             }
@@ -250,7 +282,8 @@ impl Runner {
     /// Opens the engine with every version that may have to run.
     async fn open(&mut self) -> Result<Engine, String> {
         let site = self.shared.clone();
-        let state = StateDir::open(&self.directory, &self.record.shape, OnDifference::Force);
+        let disk = site.disk.as_ref();
+        let state = StateDir::open_on(disk, &self.directory, &self.record.shape, OnDifference::Force);
         let state = state.map_err(|error| chain(&error))?;
         let run_dir = site.run_dir.join(state::run_dir_name(&state));
         state::make_private(&run_dir).map_err(|error| chain(&error))?;
@@ -264,28 +297,34 @@ impl Runner {
             host: site.host.clone(),
             machine: site.machine,
             http_bind: site.http_bind,
-            durability: site.durability,
+            storage: site.storage.clone(),
         };
         let mut engine = Engine::open(config).await.map_err(|error| chain(&error))?;
         for announcement in engine.announcements() {
             let event = plan::Event::warning("", "SourceChanged", announcement);
             self.shared.events.add(&self.record.name, event, now());
         }
-        for (vertex, versions) in &self.record.versions {
-            for (revision, version) in versions {
-                let restarts = BTreeMap::new();
-                let Version { manifest, ways } = version;
-                match Material::of(manifest, ways, &self.record.values, &restarts) {
-                    Ok(material) => engine.keep(vertex, material.version(vertex, revision)),
-                    Err(refusal) => {
-                        let message = format!("version {revision} cannot be run again: {}", refusal.message);
-                        let event = plan::Event::warning(format!("vertex {vertex}"), "VersionLost", message);
-                        self.shared.events.add(&self.record.name, event, now());
-                    }
+        self.keep_versions(&mut engine, |_, _| true);
+        Ok(engine)
+    }
+
+    /// Makes the versions on disk that are asked for known to an engine.
+    fn keep_versions(&self, engine: &mut Engine, is_asked: impl Fn(&str, &Revision) -> bool) {
+        let versions = self.record.versions.iter();
+        let all = versions.flat_map(|(vertex, versions)| versions.iter().map(move |one| (vertex, one)));
+        for (vertex, (revision, Version { manifest, ways })) in all {
+            if !is_asked(vertex, revision) {
+                continue;
+            }
+            match Material::of(manifest, ways, &self.record.values, &BTreeMap::new()) {
+                Ok(material) => engine.keep(vertex, material.version(vertex, revision)),
+                Err(refusal) => {
+                    let message = format!("version {revision} cannot be run again: {}", refusal.message);
+                    let event = plan::Event::warning(format!("vertex {vertex}"), "VersionLost", message);
+                    self.shared.events.add(&self.record.name, event, now());
                 }
             }
         }
-        Ok(engine)
     }
 
     /// Makes sure that the versions which are wanted are among those that are kept, on disk and in the engine.
@@ -331,13 +370,15 @@ impl Runner {
         if rests && (at.elapsed() < SAVE || saved == memory) {
             return Ok(());
         }
-        self.record.save(&self.directory)?;
+        self.record.save(self.shared.disk.as_ref(), &self.directory)?;
         (self.edited, self.saved) = (false, (Instant::now(), memory.clone()));
         Ok(())
     }
 
-    fn remove(&self) -> Result<(), String> {
-        std::fs::remove_dir_all(&self.directory)
+    async fn remove(&self) -> Result<(), String> {
+        let removed = Box::pin(engine::remove(&self.shared.storage, &self.material.object)).await;
+        removed.map_err(|error| chain(&error))?;
+        super::remove(self.shared.disk.as_ref(), &self.directory)
             .map_err(|error| format!("remove {}: {error}", self.directory.display()))
     }
 
@@ -354,6 +395,14 @@ impl Runner {
         let mut turn = Turn { engine, seen, plan, wanted };
         let mut view = View::of_turn(&self.record, &self.material, &mut turn);
         view.object.failure.clone_from(&self.failure);
+        self.publish(view);
+    }
+
+    /// The last view of an object that is gone.
+    fn show_last(&self, said: Vec<plan::Waiting>) {
+        let mut view = View::clone(&self.view.borrow());
+        "Deleted".clone_into(&mut view.object.phase);
+        view.object.waiting = said;
         self.publish(view);
     }
 
@@ -384,7 +433,7 @@ impl Runner {
             Command::Ask(wish, reply) => {
                 let outcome = wishes::ask(&self.record, &self.material.object, self.plan.as_ref(), wish);
                 match outcome.and_then(|next| self.take(next)) {
-                    Ok(()) => self.asked.push(reply),
+                    Ok(()) => self.asked.push((Instant::now(), reply)),
                     Err(refusal) => drop(reply.send(Err(refusal))),
                 }
                 self.shown = None;
@@ -396,15 +445,25 @@ impl Runner {
     fn take(&mut self, next: Record) -> Result<(), Refusal> {
         let Record { shape, ways, values, restarts, .. } = &next;
         let material = Material::of(shape, ways, values, restarts)?;
-        next.save(&self.directory).map_err(|error| Refusal::new(RefusalKind::Failed, chain(&error)))?;
-        self.record = next;
+        let disk = self.shared.disk.as_ref();
+        next.save(disk, &self.directory).map_err(|error| Refusal::new(RefusalKind::Failed, chain(&error)))?;
+        let before = std::mem::replace(&mut self.record, next);
         self.material = material;
-        if let Some(engine) = &mut self.engine {
+        if let Some(mut engine) = self.engine.take() {
             engine.set_watermark(self.material.settings.watermark.clone());
+            let is_added = |vertex: &str, revision: &Revision| {
+                before.versions.get(vertex).is_none_or(|versions| !versions.contains_key(revision))
+            };
+            self.keep_versions(&mut engine, is_added);
+            self.engine = Some(engine);
         }
         self.note_versions();
         Ok(())
     }
+}
+
+fn is_forced(record: &Record) -> bool {
+    record.deletion.is_some_and(|deletion| deletion.force)
 }
 
 fn wanted<'a>(record: &'a Record, material: &'a Material) -> Wanted<'a> {

@@ -319,7 +319,7 @@ fn incident(object: &str, found: Reported) -> Incident {
         vertex,
         replica,
         container,
-        code: code.to_owned(),
+        code: code.into_owned(),
         message,
         details,
         messages: messages.iter().map(ToString::to_string).collect(),
@@ -327,8 +327,10 @@ fn incident(object: &str, found: Reported) -> Incident {
 }
 
 fn history(plan: &Plan) -> History {
-    let entry = |status: &VertexStatus, entry: &RevisionEntry| {
-        let given_up = status.rollout.as_ref().and_then(|rollout| rollout.rolled_back.as_ref());
+    let entry = |vertex: &str, entry: &RevisionEntry| {
+        let memory = plan.memory.vertices.get(vertex);
+        let mut past = memory.into_iter().flat_map(|memory| &memory.rollout.history);
+        let past = past.find(|past| past.number == entry.number);
         HistoryEntry {
             number: entry.number,
             revision: entry.hash.clone(),
@@ -337,11 +339,11 @@ fn history(plan: &Plan) -> History {
                 .as_ref()
                 .map_or_else(Time::default, |at| Time::from_millis(at.0.as_millisecond())),
             state: format!("{:?}", entry.state),
-            reason: given_up.filter(|back| back.from == entry.hash).map(|back| back.reason.clone()),
+            reason: past.and_then(|past| past.state.failure()).map(str::to_owned),
         }
     };
     let of = |(vertex, status): (&String, &VertexStatus)| {
-        (vertex.clone(), status.revisions.iter().map(|found| entry(status, found)).collect())
+        (vertex.clone(), status.revisions.iter().map(|found| entry(vertex, found)).collect())
     };
     plan.vertices.iter().map(of).collect()
 }

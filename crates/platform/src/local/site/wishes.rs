@@ -203,9 +203,8 @@ pub(super) fn ask(
         }
         Wish::Retry { vertex } => say(&mut next, vertices(object, vertex)?, &WordKind::Retry),
         Wish::Restart { vertex } => {
-            next.words += 1;
             for vertex in vertices(object, vertex)? {
-                next.restarts.insert(vertex, format!("{}-{}", now().millis(), next.words));
+                restart(&mut next, vertex)?;
             }
         }
         Wish::Delete { force } => {
@@ -239,6 +238,25 @@ fn set(
     if let Some(command) = exec {
         next.ways.exec.push(format!("{address}={command}"));
     }
+    Ok(())
+}
+
+/// Has the version that serves served by fresh workers: as an edit of the wanted version that changes nothing else, or,
+/// where another one is kept in its place, as a version of its own that is like the one that is kept.
+fn restart(next: &mut Record, vertex: String) -> Result<(), Refusal> {
+    next.words += 1;
+    let token = format!("{}-{}", now().millis(), next.words);
+    let held = next.memory.vertices.get(&vertex).and_then(|memory| memory.rollout.held.as_ref());
+    let kept = held.and_then(|held| next.versions.get(&vertex)?.get(&held.serve)).cloned();
+    let Some(version) = kept else {
+        next.restarts.insert(vertex, token);
+        return Ok(());
+    };
+    let tokens = [(vertex.clone(), token)].into();
+    let material = Material::of(&version.manifest, &version.ways, &next.values, &tokens)?;
+    let to = material.revisions[&vertex].clone();
+    next.versions.entry(vertex.clone()).or_default().insert(to.clone(), version);
+    say(next, vec![vertex], &WordKind::Serve { to });
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Epoch, Unit};
-use worker::{Orders, Setup};
+use worker::{Hand, Orders, Setup};
 
 use super::gated::Gated;
 use super::maps::Scripted;

@@ -124,6 +124,7 @@ struct Running {
     limit: watch::Sender<u64>,
     basket: Basket,
     views: Vec<WorkerView>,
+    watermarks: BTreeMap<Incarnation, worker::Watermark>,
     wanted: BTreeMap<Name, Wanted>,
     tasks: BTreeMap<Incarnation, JoinSet<Result<Ended, Error>>>,
     lives: u64,
@@ -160,6 +161,7 @@ impl Running {
             limit: watch::Sender::new(0),
             basket: Basket { taken: Arc::default(), open: watch::Sender::new(true) },
             views: Vec::new(),
+            watermarks: BTreeMap::new(),
             wanted: BTreeMap::new(),
             tasks: BTreeMap::new(),
             lives: 0,
@@ -236,6 +238,7 @@ impl Running {
                 read_wait: Duration::from_millis(2),
                 in_flight_messages: 400,
             },
+            rate_limit: None,
             redelivery: Redeliveries {
                 deliveries_max: None,
                 exhausted: Exhausted::Drop,
@@ -248,7 +251,13 @@ impl Running {
         let mut task = JoinSet::new();
         task.spawn(worker.run());
         self.tasks.insert(incarnation, task);
-        self.views.push(WorkerView { vertex: name(vertex), incarnation, handle, watermark, gone: false });
+        self.views.push(WorkerView {
+            vertex: name(vertex),
+            incarnation,
+            handle: Arc::new(handle),
+            gone: false,
+        });
+        self.watermarks.insert(incarnation, watermark);
         incarnation
     }
 
@@ -306,8 +315,7 @@ impl Running {
     }
 
     fn watermark(&self, worker: Incarnation) -> Time {
-        let view = self.views.iter().find(|view| view.incarnation == worker).unwrap();
-        view.watermark.get()
+        self.watermarks[&worker].get()
     }
 
     /// Ends a worker where it is.

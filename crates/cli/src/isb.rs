@@ -1,0 +1,99 @@
+//! How the broker between vertices is reached: flags for people, variables for pods, one meaning. Invariant: what one
+//! process reads from flags and gives to a child in its environment, the child reads as the same.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+use connect::buffer::jetstream::{Login, Settings, Trust};
+
+use crate::environment::Environment;
+
+/// Flags of commands that reach a broker.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct IsbOptions {
+    /// Keep messages between vertices on NATS JetStream in place of the embedded journal: nats://HOST:PORT, several with
+    /// commas between them; user and password may stand in the address.
+    #[arg(long, value_name = "URL")]
+    pub(crate) isb: Option<String>,
+    /// Credentials for the broker (a .creds file).
+    #[arg(long, value_name = "FILE", requires = "isb")]
+    pub(crate) isb_creds: Option<PathBuf>,
+    /// The authority (PEM) that has signed the broker's certificate, for tls:// addresses.
+    #[arg(long, value_name = "FILE", requires = "isb")]
+    pub(crate) isb_ca: Option<PathBuf>,
+    /// Run each worker of a pipeline in a process of its own, as a cluster does.
+    #[arg(long, requires = "isb")]
+    pub(crate) isolate: bool,
+}
+
+impl IsbOptions {
+    /// The broker that the flags name.
+    pub(crate) fn settings(&self) -> Option<Settings> {
+        let mut settings = Settings::to(self.isb.as_ref()?);
+        if let Some(file) = &self.isb_creds {
+            settings.login = Login::Credentials(file.clone());
+        }
+        if let Some(file) = &self.isb_ca {
+            settings.tls.trust = Trust::Authority(file.clone());
+        }
+        Some(settings)
+    }
+
+    /// The same flags for another command, wherever that is started.
+    pub(crate) fn arguments(&self, environment: &Environment) -> Vec<OsString> {
+        let Self { isb, isb_creds, isb_ca, isolate } = self;
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref().map(|path| environment.working_dir.join(path).into_os_string())
+        };
+        let valued = [
+            ("--isb", isb.as_ref().map(OsString::from)),
+            ("--isb-creds", path(isb_creds)),
+            ("--isb-ca", path(isb_ca)),
+        ];
+        let valued = valued.into_iter().filter_map(|(flag, value)| Some([OsString::from(flag), value?]));
+        valued.flatten().chain(isolate.then(|| OsString::from("--isolate"))).collect()
+    }
+
+    /// The same for a child, as [`from_environment`] reads it.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let Self { isb, isb_creds, isb_ca, isolate: _ } = self;
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let all = [
+            ("NUMAFLOW_ISBSVC_JETSTREAM_URL", isb.clone()),
+            ("TIDEGATE_ISB_CREDS", path(isb_creds)),
+            ("TIDEGATE_ISB_CA", path(isb_ca)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
+/// The broker that the environment names.
+pub(crate) fn from_environment(environment: &Environment) -> Result<Settings> {
+    let get = |name: &str| environment.variable(name);
+    let kind = get("NUMAFLOW_ISBSVC_TYPE").unwrap_or_else(|| "jetstream".to_owned());
+    if kind != "jetstream" {
+        bail!("use NUMAFLOW_ISBSVC_TYPE={kind}: jetstream is the only kind there is");
+    }
+    let url = get("NUMAFLOW_ISBSVC_JETSTREAM_URL");
+    let mut settings = Settings::to(&url.context("find NUMAFLOW_ISBSVC_JETSTREAM_URL in the environment")?);
+    let user = get("NUMAFLOW_ISBSVC_JETSTREAM_USER");
+    settings.login = match (user, get("NUMAFLOW_ISBSVC_JETSTREAM_PASSWORD"), get("TIDEGATE_ISB_CREDS")) {
+        (Some(name), Some(password), _) => Login::User { name, password },
+        (Some(_), None, _) => {
+            bail!("use NUMAFLOW_ISBSVC_JETSTREAM_USER: NUMAFLOW_ISBSVC_JETSTREAM_PASSWORD is missing")
+        }
+        (None, _, Some(file)) => Login::Credentials(PathBuf::from(file)),
+        (None, _, None) => Login::Anybody,
+    };
+    if get("NUMAFLOW_ISBSVC_JETSTREAM_TLS_ENABLED").is_some_and(|text| text == "true") {
+        // The buffer service makes a certificate that nobody else has signed.
+        settings.tls.required = true;
+        settings.tls.trust = Trust::Anyone;
+    }
+    if let Some(file) = get("TIDEGATE_ISB_CA") {
+        settings.tls.trust = Trust::Authority(PathBuf::from(file));
+    }
+    Ok(settings)
+}

@@ -1,0 +1,95 @@
+//! The buffer of one pipeline on a NATS server, opened with everything that belongs to it. Streams that are missing are
+//! made; those that are there stay as they are. Invariant: dropping what was opened is the death of a process to
+//! everybody else, and loses nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lane::{Driver, Lanes, layout};
+use model::door::buffer::Buffer;
+use model::door::mail::Mail;
+use model::door::{self, Class};
+use smol_str::SmolStr;
+
+use super::jetstream::config::BufferConfig;
+use super::jetstream::streams::{self, Made};
+use super::jetstream::{ConnectError, Nats, Settings, StreamPlan};
+
+pub use lane::VertexSettings;
+
+/// How long a server that is starting is waited for.
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+
+/// A pipeline, as its processes see it.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// What the names of its streams begin with; see [`prefix`].
+    pub prefix: String,
+    /// What this process is called among those of the pipeline, the same over its lives.
+    pub process: String,
+    /// All vertices.
+    pub vertices: Vec<VertexSettings>,
+}
+
+/// A buffer and what belongs to it.
+pub struct Opened {
+    /// The buffer.
+    pub buffer: Arc<dyn Buffer>,
+    /// Where the pipeline's processes leave each other notes.
+    pub mail: Arc<dyn Mail>,
+    /// What has to run for as long as the buffer is used.
+    pub driver: Driver,
+    /// The protocol itself, for what only the owner of the whole asks.
+    pub lanes: Arc<Lanes<Nats>>,
+}
+
+/// Why a buffer cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A stream is missing and cannot be made.
+    #[error(transparent)]
+    Stream(#[from] streams::Error),
+    /// What lies in the streams cannot be used.
+    #[error("open the buffer on the broker")]
+    Buffer(#[source] door::Error),
+}
+
+/// What the names of a pipeline's streams begin with.
+pub fn prefix(namespace: &str, pipeline: &str) -> String {
+    if namespace.is_empty() { format!("default-{pipeline}") } else { format!("{namespace}-{pipeline}") }
+}
+
+fn settings(pipeline: Pipeline) -> lane::Settings {
+    let Pipeline { prefix, process, vertices } = pipeline;
+    lane::Settings { prefix: SmolStr::new(prefix), process: SmolStr::new(process), vertices }
+}
+
+/// Reaches the server, makes the streams that are missing, and opens the buffer.
+pub async fn open(server: &Settings, pipeline: Pipeline) -> Result<Opened, Error> {
+    let nats = Arc::new(Nats::connect_within(server, CONNECT_WITHIN).await?);
+    let settings = settings(pipeline);
+    for spec in layout(&settings) {
+        if nats.validate_stream(&spec.name).await.is_err() {
+            let plan = StreamPlan::of(&spec, &BufferConfig::default(), nats.replicas_default());
+            if nats.create_stream(&plan).await? == Made::Created {
+                tracing::info!(stream = %plan.name, "made a stream");
+            }
+        }
+    }
+    let (lanes, driver) = Lanes::open(nats.clone(), settings).await.map_err(Error::Buffer)?;
+    Ok(Opened { mail: lanes.mail(), buffer: lanes.clone(), driver, lanes })
+}
+
+/// Removes every stream of a pipeline, with all that lies in them. Those that are not there are passed over.
+pub async fn remove(nats: &Nats, pipeline: Pipeline) -> Result<(), door::Error> {
+    for spec in layout(&settings(pipeline)) {
+        let removed = nats.delete_stream(&spec.name).await;
+        removed.map_err(|error| {
+            door::Error::caused(Class::Retry, format!("remove stream {}", spec.name), error)
+        })?;
+    }
+    Ok(())
+}

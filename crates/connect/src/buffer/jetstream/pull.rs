@@ -1,0 +1,330 @@
+//! Reads a stream in order, through a consumer of the server that nobody else has and that lives only as long as it is
+//! read.
+//!
+//! Nothing is acknowledged. The reader wishes for messages by count and bytes, and wishes again when they have come, so
+//! that what waits unread is bounded. The server takes several wishes in turns and does not say which a message
+//! answers, so there is one at a time. The one invariant: whatever a lost connection, a dropped message or a dead
+//! server made of it, the reader ends with an error or the numbers show a gap; it never goes on by itself somewhere
+//! else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::{Message as NatsMessage, StatusCode, Subscriber};
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use lane::broker::{Consume, Consumer, Delivery, Failure, Message, StreamName};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::link::{Link, Standing};
+use super::{api, headers};
+
+/// How many messages one wish is for, and so how many may be unread.
+const WISH_MESSAGES: u64 = 4096;
+/// How many bytes one wish is for at most, unless one message is larger.
+const WISH_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// How many bytes one wish is for at least.
+const WISH_BYTES_MIN: u64 = 64 * 1024;
+/// How many bytes all consumers of a connection may wish for together. A server cuts a connection off that it has
+/// 64 MiB for and that does not take them.
+const ALL_WISHES_BYTES: u64 = 24 * 1024 * 1024;
+/// How often the server shows that the consumer is there when it has nothing to give.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// Without any sign for so long the consumer is taken for lost.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// How long one wish stands.
+const WISH_EXPIRES: Duration = Duration::from_mins(1);
+/// How long the server keeps a consumer that nobody reads.
+const INACTIVE_MAX: Duration = Duration::from_secs(10);
+/// How long the making of a consumer may take.
+const CREATE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A reader of one stream.
+pub(super) struct PullConsumer {
+    link: Arc<Link>,
+    stream: StreamName,
+    /// Where wishes go.
+    pull: String,
+    /// Where messages come.
+    inbox: String,
+    messages: Subscriber,
+    standing: watch::Receiver<Standing>,
+    /// The connection that the consumer was made on.
+    generation: u64,
+    /// What was wished for and has not come; none when there is no wish.
+    wish: Option<Wish>,
+    /// The number of the last wish.
+    wishes: u64,
+    /// How many bytes a wish has to be for because a message was that large.
+    wish_bytes_min: u64,
+    /// How many consumers share the connection.
+    share: Share,
+    /// Messages up to and including this sequence are not given.
+    after: u64,
+    /// How many were not given for that reason; numbers are given without them.
+    passed_over: u64,
+    last_number: u64,
+    /// When the last sign of life was heard. What waits to be heard is heard first.
+    silent_since: Instant,
+    /// Something to say before anything else.
+    first: Option<Delivery>,
+}
+
+/// What was wished for and has not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wish {
+    messages: u64,
+    bytes: u64,
+}
+
+/// A consumer's share in its connection.
+struct Share(Arc<AtomicU64>);
+
+impl Share {
+    fn of(link: &Link) -> Self {
+        link.consumers.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&link.consumers))
+    }
+
+    fn consumers(&self) -> u64 {
+        self.0.load(Ordering::Relaxed).max(1)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl PullConsumer {
+    pub(super) async fn open(link: Arc<Link>, consume: Consume, limit: usize) -> Result<Self, Failure> {
+        let Consume { stream, filters, after, headers_only, last_per_subject } = consume;
+        let share = Share::of(&link);
+        let standing = link.standing();
+        let generation = standing.borrow().generation;
+        let name = format!("t{:016x}", fastrand::u64(..));
+        let inbox = link.client().new_inbox();
+        let subscribed = link.client().subscribe(format!("{inbox}.*")).await;
+        let messages = subscribed.map_err(|error| Failure::Unavailable(error.to_string()))?;
+        let one = (filters.len() == 1).then(|| filters[0].as_str());
+        let config = api::ConsumerConfig {
+            name: &name,
+            deliver_policy: if last_per_subject { "last_per_subject" } else { "by_start_sequence" },
+            opt_start_seq: (!last_per_subject).then_some(after + 1),
+            ack_policy: "none",
+            replay_policy: "instant",
+            filter_subject: one,
+            filter_subjects: if one.is_some() { &[] } else { &filters },
+            headers_only,
+            inactive_threshold: nanos(INACTIVE_MAX),
+            num_replicas: 1,
+            mem_storage: true,
+        };
+        let wish = api::CreateConsumer { stream_name: &stream, config, action: "create" };
+        let subject = api::consumer(&stream, &name);
+        let answer = link.ask(api::question(subject, &wish, CREATE_PATIENCE)).await?;
+        let info: api::ConsumerInfo =
+            api::read(&answer.payload)?.map_err(|refusal| refusal.failure(&stream, limit))?;
+        let nothing = Delivery::Idle { number: 0 };
+        let pull = api::pull(&stream, &name);
+        Ok(Self {
+            link,
+            pull,
+            stream,
+            inbox,
+            messages,
+            standing,
+            generation,
+            wish: None,
+            wishes: 0,
+            wish_bytes_min: WISH_BYTES_MIN,
+            share,
+            after,
+            passed_over: 0,
+            last_number: 0,
+            silent_since: Instant::now(),
+            first: (info.num_pending == 0).then_some(nothing),
+        })
+    }
+
+    /// Wishes for more when everything has come that was wished for.
+    async fn wish(&mut self) -> Result<(), Failure> {
+        if self.wish.is_some() {
+            return Ok(());
+        }
+        let share = (ALL_WISHES_BYTES / self.share.consumers()).min(WISH_BYTES_MAX);
+        let wish = Wish { messages: WISH_MESSAGES, bytes: share.max(self.wish_bytes_min) };
+        let pull = api::Pull {
+            batch: wish.messages,
+            max_bytes: wish.bytes,
+            expires: nanos(WISH_EXPIRES),
+            idle_heartbeat: nanos(HEARTBEAT),
+        };
+        let pull = serde_json::to_vec(&pull).expect("numbers can always be written");
+        let inbox = format!("{}.{}", self.inbox, self.wishes + 1);
+        // The library takes it as a whole or, when this future is dropped, not at all.
+        let sent = self.link.client().publish_with_reply(self.pull.clone(), inbox, pull.into()).await;
+        sent.map_err(|error| Failure::Unavailable(error.to_string()))?;
+        self.wishes += 1;
+        self.wish = Some(wish);
+        // From here on there are signs of life.
+        self.silent_since = Instant::now();
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) {
+        let Some(Wish { messages, bytes: bytes_left }) = self.wish else { return };
+        let wish = Wish { messages: messages.saturating_sub(1), bytes: bytes_left.saturating_sub(bytes) };
+        self.wish = (wish.messages > 0 && wish.bytes > 0).then_some(wish);
+    }
+
+    /// What a message that came says, if anything.
+    fn take(&mut self, message: NatsMessage) -> Result<Option<Delivery>, Failure> {
+        match message.status {
+            None => {}
+            Some(StatusCode::IDLE_HEARTBEAT) => {
+                let number = headers::last_consumer(message.headers.as_ref());
+                let number = number.unwrap_or(self.last_number + self.passed_over);
+                return Ok(Some(Delivery::Idle { number: number.saturating_sub(self.passed_over) }));
+            }
+            Some(status) => {
+                self.wish_ended(status, &message)?;
+                return Ok(None);
+            }
+        }
+        self.count(message.length as u64);
+        let reply = message.reply.as_deref().unwrap_or_default();
+        let Told { sequence, number, pending } = told(reply)
+            .ok_or_else(|| Failure::Denied(format!("a message has no sequence: its reply is {reply:?}")))?;
+        // Of each subject the last one is given first, in the order of sequences.
+        if sequence <= self.after && number == self.passed_over + 1 {
+            self.passed_over += 1;
+            return Ok((pending == 0).then_some(Delivery::Idle { number: 0 }));
+        }
+        self.last_number = number.saturating_sub(self.passed_over);
+        let message = Message {
+            sequence,
+            meta: headers::meta(message.headers.as_ref())?,
+            subject: message.subject.to_string(),
+            payload: message.payload,
+        };
+        Ok(Some(Delivery::Message { number: self.last_number, pending, message }))
+    }
+
+    /// A wish that has ended is followed by another, unless the consumer has ended with it.
+    fn wish_ended(&mut self, status: StatusCode, message: &NatsMessage) -> Result<(), Failure> {
+        let text = message.description.as_deref().unwrap_or_default();
+        let too_small = text.eq_ignore_ascii_case("Message Size Exceeds MaxBytes");
+        let goes_on = match status {
+            StatusCode::TIMEOUT | StatusCode::NOT_FOUND => true,
+            StatusCode::REQUEST_TERMINATED => too_small || text.eq_ignore_ascii_case("Batch Completed"),
+            _ => false,
+        };
+        if !goes_on {
+            return Err(Failure::Unavailable(format!(
+                "the consumer of {} ended: {status} {text}",
+                self.stream
+            )));
+        }
+        let number = message.subject.rsplit('.').next().and_then(|token| token.parse::<u64>().ok());
+        if number != Some(self.wishes) {
+            return Ok(());
+        }
+        if let Some(Wish { messages: WISH_MESSAGES, bytes }) = self.wish
+            && too_small
+        {
+            // Nothing has come, so the next message alone is larger.
+            self.wish_bytes_min = bytes.saturating_mul(2);
+        }
+        self.wish = None;
+        Ok(())
+    }
+
+    fn check_connection(&self) -> Result<(), Failure> {
+        if self.standing.borrow().generation == self.generation {
+            return Ok(());
+        }
+        Err(Failure::Unavailable("the connection was lost".to_owned()))
+    }
+
+    fn lost(&self) -> Failure {
+        let silence =
+            format!("the consumer of {} has been silent for {} s", self.stream, SILENCE_MAX.as_secs());
+        self.link.denied(&self.inbox).unwrap_or(Failure::Unavailable(silence))
+    }
+}
+
+#[async_trait]
+impl Consumer for PullConsumer {
+    async fn next(&mut self) -> Result<Delivery, Failure> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        loop {
+            self.check_connection()?;
+            self.wish().await?;
+            let silent_until = self.silent_since + SILENCE_MAX;
+            let came = tokio::select! {
+                biased;
+                message = self.messages.next() => message,
+                changed = self.standing.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Err(Failure::Unavailable("the connection is closed".to_owned())),
+                },
+                () = sleep_until(silent_until) => return Err(self.lost()),
+            };
+            let message = came.ok_or_else(|| Failure::Unavailable("the connection is closed".to_owned()))?;
+            self.check_connection()?;
+            self.silent_since = Instant::now();
+            if let Some(delivery) = self.take(message)? {
+                return Ok(delivery);
+            }
+        }
+    }
+}
+
+/// What the reply subject of a message tells of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    sequence: u64,
+    number: u64,
+    pending: u64,
+}
+
+/// `$JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<time>.<pending>`, or the longer form with the domain
+/// and the account before the stream and possibly one token at the end.
+fn told(reply: &str) -> Option<Told> {
+    let tokens: Vec<&str> = reply.split('.').collect();
+    if tokens.first() != Some(&"$JS") || tokens.get(1) != Some(&"ACK") {
+        return None;
+    }
+    let at = match tokens.len() {
+        9 => 5,
+        11.. => 7,
+        _ => return None,
+    };
+    let number = |index: usize| tokens.get(index)?.parse().ok();
+    Some(Told { sequence: number(at)?, number: number(at + 1)?, pending: number(at + 3)? })
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).expect("the named waits are short")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_a_reply_are_read() {
+        let read = Some(Told { sequence: 5, number: 6, pending: 8 });
+        assert_eq!(told("$JS.ACK.S.c.1.5.6.1700000000000000000.8"), read);
+        assert_eq!(told("$JS.ACK.hub.ABC.S.c.1.5.6.1700000000000000000.8"), read);
+        assert_eq!(told("$JS.ACK.hub.ABC.S.c.1.5.6.1700000000000000000.8.x"), read);
+        assert_eq!(told("$JS.ACK.S.c.1.5.6.7"), None);
+        assert_eq!(told("_INBOX.a.b"), None);
+    }
+}
