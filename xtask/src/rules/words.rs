@@ -70,7 +70,8 @@ fn may_poll(path: &Path) -> bool {
     let has = |name: &str| path.iter().any(|part| part == name);
     let is_kit = has("tests") && (has("kit") || has("kit.rs"));
     let is_simulated = path.starts_with("crates/lane/tests");
-    is_kit || is_simulated || path.starts_with("e2e") && (path.ends_with("wait.rs") || has("bin"))
+    let is_wait = (has("tests") || path.starts_with("e2e")) && path.ends_with("wait.rs");
+    is_kit || is_simulated || is_wait || path.starts_with("e2e") && has("bin")
 }
 
 /// Whether the mark stands in the text as a word that is not followed by `(#number)`.

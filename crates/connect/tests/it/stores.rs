@@ -10,6 +10,7 @@ use model::door::store::Store;
 mod opening;
 mod served;
 mod server;
+mod wait;
 
 mod memory {
     use tidegate_connect::open::{Context, open_store};

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::opening::{open, seat};
 use super::server::{Server, port, program};
+use super::wait::until;
 use super::*;
 
 /// A server in which time passes by turning back what it has noted.
@@ -259,19 +260,6 @@ impl Group {
         }
         json!({"redisStore": {"mode": "sentinel", "db": 2, "sentinel": sentinel}})
     }
-}
-
-/// Waits until it is so; if it never is, tells what was wrong last.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<(), String>) {
-    let mut wrong = String::new();
-    let wait = async {
-        while let Err(error) = holds().await {
-            wrong = error;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_mins(1), wait).await;
-    assert!(waited.is_ok(), "waited in vain until {what}: {wrong}");
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::time::Duration;
 use redis::{Client, IntoConnectionInfo};
 use tempfile::TempDir;
 
+use super::wait::a_moment;
+
 /// How long a server may take to answer. Far longer than it takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -96,7 +98,7 @@ impl Server {
                 {
                     return connection;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                a_moment().await;
             }
         };
         match tokio::time::timeout(PATIENCE, connect).await {
