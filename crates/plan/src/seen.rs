@@ -2,6 +2,8 @@
 //! and never guesses. Invariant: looks may be stale or incomplete, and no decision is wrong because of that, only late.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use api::revision::Revision;
@@ -17,6 +19,28 @@ pub struct WorkerName {
     pub revision: Revision,
     /// From 0 up. Workers of two versions may have the same number.
     pub replica: u32,
+}
+
+impl fmt::Display for WorkerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.revision, self.replica)
+    }
+}
+
+/// A text is not the name of a worker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the name of a worker: REVISION-REPLICA is one")]
+pub struct NotAName(String);
+
+impl FromStr for WorkerName {
+    type Err = NotAName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.rsplit_once('-').filter(|(revision, _)| !revision.is_empty());
+        let parsed = parts.and_then(|(revision, replica)| Some((revision, replica.parse().ok()?)));
+        let (revision, replica) = parsed.ok_or_else(|| NotAName(text.to_owned()))?;
+        Ok(Self { revision: Revision::from_text(revision), replica })
+    }
 }
 
 /// Everything that is seen of an object.
@@ -193,4 +217,18 @@ pub struct Left {
     pub partition: u32,
     /// Messages that are not settled.
     pub messages: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_worker_is_read_as_it_is_written() {
+        let name = WorkerName { revision: Revision::from_text("a-1b"), replica: 12 };
+        assert_eq!(name.to_string().parse(), Ok(name));
+        for text in ["", "a", "-1", "a-", "a-x", "a--1x"] {
+            assert!(text.parse::<WorkerName>().is_err(), "{text}");
+        }
+    }
 }

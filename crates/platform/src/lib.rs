@@ -1,5 +1,6 @@
 //! Looks at a place and makes a plan true there.
 
+pub mod exchange;
 pub mod fake;
 pub mod local;
 pub mod place;

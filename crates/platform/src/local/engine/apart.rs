@@ -53,17 +53,12 @@ pub(super) struct Apart<'a> {
     pub(super) directories: &'a BTreeMap<String, PathBuf>,
 }
 
-/// What the worker is called among those of its vertex.
-fn called(member: &Member) -> String {
-    format!("{}-{}", member.name.revision, member.name.replica)
-}
-
 impl Member {
     /// One life of the worker in a process of its own.
     pub(super) async fn life_apart(&self, apart: Apart<'_>) -> End {
         let incarnation = self.parts.next_incarnation();
         let (orders, reports) = {
-            let worker = called(self);
+            let worker = self.name.to_string();
             (link::orders_key(&self.vertex, &worker), link::report_key(&self.vertex, &worker))
         };
         let mut watch = match apart.mail.watch(&reports).await {
@@ -209,7 +204,7 @@ impl Member {
             ("NUMAFLOW_PIPELINE_NAME", self.parts.pipeline.name.clone()),
             ("NUMAFLOW_VERTEX_NAME", self.vertex.to_string()),
             ("NUMAFLOW_REPLICA", self.replica.to_string()),
-            ("TIDEGATE_WORKER", called(self)),
+            ("TIDEGATE_WORKER", self.name.to_string()),
             ("TIDEGATE_INCARNATION", incarnation.0.to_string()),
             ("TIDEGATE_SOCKETS", pairs(sockets.collect())),
             ("TIDEGATE_STAND_INS", pairs(stand_ins.collect())),
