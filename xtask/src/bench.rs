@@ -11,6 +11,7 @@ use clap::Args;
 use crate::cargo::{self, Workspace};
 
 mod disk;
+mod jetstream;
 mod pipeline;
 mod report;
 
@@ -67,6 +68,30 @@ const CASES: &[Case] = &[
         measure: pipeline::latency,
     },
     Case {
+        name: "jetstream-100",
+        what: "three vertices over a NATS server on this machine, 100 B",
+        starts_binaries: true,
+        measure: jetstream::three_100,
+    },
+    Case {
+        name: "jetstream-1024",
+        what: "three vertices over a NATS server on this machine, 1 KiB",
+        starts_binaries: true,
+        measure: jetstream::three_1024,
+    },
+    Case {
+        name: "jetstream-always",
+        what: "three vertices over a NATS server that syncs always, 100 B",
+        starts_binaries: true,
+        measure: jetstream::three_always,
+    },
+    Case {
+        name: "jetstream-latency",
+        what: "three vertices over a NATS server at 500 messages a second",
+        starts_binaries: true,
+        measure: jetstream::latency,
+    },
+    Case {
         name: "start",
         what: "from process start to the first message out of three vertices",
         starts_binaries: true,
@@ -112,7 +137,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.list {
         for Case { name, what, .. } in CASES {
-            println!("{name:<12} {what}");
+            println!("{name:<18} {what}");
         }
         return Ok(());
     }

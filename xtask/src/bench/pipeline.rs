@@ -19,12 +19,15 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// From the first message to the beginning of the interval, and its length.
 const WARM_UP: Duration = Duration::from_secs(1);
-const INTERVAL: Duration = Duration::from_secs(4);
+pub(super) const INTERVAL: Duration = Duration::from_secs(4);
+/// What counts the messages that a mono vertex, and a sink vertex, has written.
+const MONO_WRITTEN: &str = "monovtx_sink_write_total{";
+pub(super) const SINK_WRITTEN: &str = "forwarder_write_total{";
 
 /// Generator → blackhole in one mono vertex.
 pub(super) fn mono(lab: &Lab) -> Result<Vec<Figure>> {
     let spec = "  source: {generator: {rpu: 1000000000, duration: 1s}}\n  sink: {blackhole: {}}\n";
-    let rate = rate(lab, &mono_vertex(spec), &[], "monovtx_sink_write_total{")?;
+    let rate = rate(lab, &mono_vertex(spec), &[], MONO_WRITTEN)?;
     Ok(vec![Figure::new("messages", rate, "msg/s")])
 }
 
@@ -32,7 +35,7 @@ pub(super) fn mono(lab: &Lab) -> Result<Vec<Figure>> {
 pub(super) fn mono_map(lab: &Lab) -> Result<Vec<Figure>> {
     let spec = "  source: {generator: {rpu: 1000000000, duration: 1s}}\n  udf: {container: {image: cat}}\n  sink: {blackhole: {}}\n";
     let exec = format!("mono={}", lab.program("sdk_map").display());
-    let rate = rate(lab, &mono_vertex(spec), &["--exec", &exec], "monovtx_sink_write_total{")?;
+    let rate = rate(lab, &mono_vertex(spec), &["--exec", &exec], MONO_WRITTEN)?;
     Ok(vec![Figure::new("messages", rate, "msg/s")])
 }
 
@@ -47,20 +50,30 @@ pub(super) fn three_1024(lab: &Lab) -> Result<Vec<Figure>> {
 }
 
 fn three(lab: &Lab, size: usize) -> Result<Vec<Figure>> {
-    let blob = format!("{{valueBlob: {}, rpu: 1000000000, duration: 1s}}", base64_of_zeros(size));
-    let manifest = pipeline(&blob, "blackhole");
-    let limits = "  limits: {bufferMaxLength: 300000}\n";
-    let rate = rate(lab, &(manifest + limits), &[], "forwarder_write_total{")?;
+    let rate = rate(lab, &flood(size), &[], SINK_WRITTEN)?;
     // Each message is written twice: by the source and by the map.
     let megabytes = rate * size as f64 * 2.0 / 1e6;
     Ok(vec![Figure::new("messages", rate, "msg/s"), Figure::new("payload written", megabytes, "MB/s")])
 }
 
+/// As many messages of a size as three vertices take.
+pub(super) fn flood(size: usize) -> String {
+    let blob = format!("{{valueBlob: {}, rpu: 1000000000, duration: 1s}}", base64_of_zeros(size));
+    pipeline(&blob, "blackhole") + "  limits: {bufferMaxLength: 300000}\n"
+}
+
 /// How long 500 messages a second take through three vertices.
 pub(super) fn latency(lab: &Lab) -> Result<Vec<Figure>> {
+    waits(lab, &[])
+}
+
+/// The same, with more arguments to the run.
+pub(super) fn waits(lab: &Lab, arguments: &[&str]) -> Result<Vec<Figure>> {
     const SAMPLES: usize = 2_000;
     let manifest = pipeline("{rpu: 5, duration: 10ms}", "log");
-    let mut run = Run::start(lab, &manifest, &["--quiet"])?;
+    let mut all = vec!["--quiet"];
+    all.extend(arguments);
+    let mut run = Run::start(lab, &manifest, &all)?;
     let mut waits = Vec::with_capacity(SAMPLES);
     let lines = run.lines()?;
     for line in lines.skip(500).take(SAMPLES) {
@@ -123,24 +136,52 @@ fn base64_of_zeros(size: usize) -> String {
 
 /// Messages a second that the last vertex has written.
 fn rate(lab: &Lab, manifest: &str, arguments: &[&str], counter: &str) -> Result<f64> {
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let metrics = address.to_string();
-    let mut all = vec!["--quiet", "--metrics", &metrics];
-    all.extend(arguments);
-    let mut run = Run::start(lab, manifest, &all)?;
-    let deadline = Instant::now() + PATIENCE;
-    while written(address, counter).unwrap_or(0.0) == 0.0 {
-        ensure!(Instant::now() < deadline, "nothing came out within {PATIENCE:?}");
-        if let Some(status) = run.child.try_wait()? {
-            bail!("the run ended with {status}");
-        }
-        std::thread::sleep(LOOK_AGAIN);
-    }
-    std::thread::sleep(WARM_UP);
-    let (begun, before) = (Instant::now(), written(address, counter)?);
+    let run = Running::start_counted(lab, manifest, arguments, counter)?;
+    let (begun, before) = (Instant::now(), run.written(counter)?);
     std::thread::sleep(INTERVAL);
-    let (seconds, after) = (begun.elapsed().as_secs_f64(), written(address, counter)?);
+    let (seconds, after) = (begun.elapsed().as_secs_f64(), run.written(counter)?);
     Ok((after - before) / seconds)
+}
+
+/// A run whose counters can be read, and which has been at work for [`WARM_UP`].
+pub(super) struct Running {
+    run: Run,
+    metrics: SocketAddr,
+}
+
+impl Running {
+    /// A pipeline.
+    pub(super) fn start(lab: &Lab, manifest: &str, arguments: &[&str]) -> Result<Self> {
+        Self::start_counted(lab, manifest, arguments, SINK_WRITTEN)
+    }
+
+    fn start_counted(lab: &Lab, manifest: &str, arguments: &[&str], counter: &str) -> Result<Self> {
+        let metrics = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = metrics.to_string();
+        let mut all = vec!["--quiet", "--metrics", &address];
+        all.extend(arguments);
+        let mut run = Run::start(lab, manifest, &all)?;
+        let deadline = Instant::now() + PATIENCE;
+        while written(metrics, counter).unwrap_or(0.0) == 0.0 {
+            ensure!(Instant::now() < deadline, "nothing came out within {PATIENCE:?}");
+            if let Some(status) = run.child.try_wait()? {
+                bail!("the run ended with {status}");
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        std::thread::sleep(WARM_UP);
+        Ok(Self { run, metrics })
+    }
+
+    /// Messages that the last vertex has written.
+    pub(super) fn written(&self, counter: &str) -> Result<f64> {
+        written(self.metrics, counter)
+    }
+
+    /// Its process.
+    pub(super) fn process(&self) -> u32 {
+        self.run.child.id()
+    }
 }
 
 /// The counter's value: of a sink vertex or mono vertex, whichever is in the text.
