@@ -59,6 +59,7 @@ const RANDOMNESS: &[&str] = &["rand", "fastrand", "uuid", "tempfile"];
 const KUBE: &[&str] = &["kube", "kube-client", "kube-runtime"];
 
 const API: &str = "tidegate-api";
+const DEPLOY: &str = "tidegate-deploy";
 const PLAN: &str = "tidegate-plan";
 const MODEL: &str = "tidegate-model";
 const PROTO: &str = "tidegate-proto";
@@ -75,6 +76,12 @@ const RULES: &[Rule] = &[
     Rule {
         package: API,
         may_use: Crates::These(&[]),
+        never: &[RUNTIMES, RANDOMNESS, KUBE],
+        outside: Crates::All,
+    },
+    Rule {
+        package: DEPLOY,
+        may_use: Crates::These(&[API]),
         never: &[RUNTIMES, RANDOMNESS, KUBE],
         outside: Crates::All,
     },
@@ -128,7 +135,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: PLATFORM,
-        may_use: Crates::These(&[API, PLAN, CONNECT, WORKER, KEEPER, MODEL, JOURNAL]),
+        may_use: Crates::These(&[API, PLAN, DEPLOY, CONNECT, WORKER, KEEPER, MODEL, JOURNAL]),
         never: &[&["axum"]],
         outside: Crates::All,
     },
@@ -160,7 +167,8 @@ const RULES: &[Rule] = &[
     },
     Rule { package: "tidegate-cli", may_use: Crates::All, never: &[], outside: Crates::All },
     Rule { package: "e2e", may_use: Crates::All, never: &[], outside: Crates::All },
-    Rule { package: "xtask", may_use: Crates::These(&[]), never: &[KUBE], outside: Crates::All },
+    // It writes and compares what `deploy` gives.
+    Rule { package: "xtask", may_use: Crates::These(&[DEPLOY]), never: &[KUBE], outside: Crates::All },
 ];
 
 /// Holds every package of the workspace against its row.

@@ -85,7 +85,7 @@ fn generate(check: bool) -> Result<()> {
         println!("{finding}");
     }
     if !findings.is_empty() {
-        bail!("{} generated files do not fit their .proto files", findings.len());
+        bail!("{} generated files do not fit their sources", findings.len());
     }
     Ok(())
 }

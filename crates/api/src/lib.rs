@@ -40,6 +40,7 @@ pub mod resolve;
 pub mod revision;
 pub mod schema;
 pub mod spec;
+pub mod yaml;
 
 pub use check::{Checked, check};
 pub use complaint::{Complaint, Severity};

@@ -2,6 +2,7 @@
 //! walking the raw value along the schema of its kind. The invariant: after `Shape::settle` the value reads
 //! as its kind, because what did not fit was complained about and taken out or replaced by an empty value.
 
+pub mod definition;
 pub(crate) mod hints;
 mod scalars;
 

@@ -15,9 +15,11 @@ use platform::local::secrets::Assignment;
 use crate::exit::{Exit, Outcome};
 use crate::isb::IsbOptions;
 
+pub(crate) mod install;
 pub(crate) mod isbsvc;
 pub(crate) mod site;
 
+use install::InstallArgs;
 use isbsvc::IsbsvcArgs;
 use site::{SiteCommand, UpArgs};
 
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Processor,
     #[command(about = "Make, check, show and remove what a pipeline keeps on a NATS JetStream server")]
     Isbsvc(IsbsvcArgs),
+    #[command(about = "Print what a cluster needs to run pipelines, for kubectl apply")]
+    Install(Box<InstallArgs>),
     /// Find everything that is wrong with manifests.
     Lint(LintArgs),
     /// List, print and run the examples that come with the program.

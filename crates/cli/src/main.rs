@@ -9,6 +9,7 @@ mod environment;
 mod examples;
 mod exit;
 mod input;
+mod install;
 mod isb;
 mod isbsvc;
 mod lint;
@@ -21,7 +22,6 @@ mod site;
 mod text;
 mod up;
 mod version;
-mod yaml;
 
 use std::process::ExitCode;
 
@@ -47,6 +47,7 @@ fn dispatch(command: Command, environment: &Environment) -> Outcome {
         Command::Up(args) => up::up(&args, environment),
         Command::Site(command) => site::run(command, environment),
         Command::Isbsvc(args) => isbsvc::isbsvc(&args, environment),
+        Command::Install(args) => install::install(&args),
         Command::Lint(args) => lint::lint(&args),
         Command::Examples(args) => examples::examples(args, environment),
         Command::Version(args) => version::version(&args),

@@ -16,7 +16,6 @@ use crate::args::site::{Form, FormOption, Goal, SiteCommand, SiteOption};
 use crate::client::{Client, Target, encode};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::yaml;
 
 mod apply;
 mod diff;
@@ -120,7 +119,7 @@ fn print_for_programs(form: &FormOption, value: &impl Serialize) -> Result<bool,
 fn print_value(form: Form, value: &serde_json::Value) -> Result<(), Failure> {
     let text = match form {
         Form::Json => format!("{value:#}\n"),
-        Form::Yaml => yaml::to_yaml(value),
+        Form::Yaml => api::yaml::to_yaml(value),
     };
     io::stdout().write_all(text.as_bytes())?;
     Ok(())

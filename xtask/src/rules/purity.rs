@@ -1,4 +1,4 @@
-//! Who may look at the world: `api`, `plan` and `model` never, the environment only `cli`.
+//! Who may look at the world: `api`, `deploy`, `plan` and `model` never, the environment only `cli`.
 //!
 //! Crates that bring such calls along are found by `deps`; here stands what the standard library offers to anyone.
 //! Invariant: tests and conformance suites are free, because they decide nothing in production.
@@ -7,7 +7,7 @@ use crate::finding::Finding;
 use crate::source::Source;
 
 /// Crates whose functions depend on their arguments alone.
-const PURE: [&str; 3] = ["api", "plan", "model"];
+const PURE: [&str; 4] = ["api", "deploy", "plan", "model"];
 
 /// Packages that may read flags and environment variables.
 const MAY_READ_ENVIRONMENT: [&str; 3] = ["cli", "e2e", "xtask"];

@@ -5,6 +5,7 @@ mod bounds;
 mod changes;
 mod changes_classified;
 mod defaults;
+mod definitions;
 mod documents;
 mod fixture;
 mod revisions;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::args::site::DiffArgs;
 use crate::client::{Client, encode};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::{input, yaml};
+use crate::input;
 
 /// Lines around a difference.
 const CONTEXT: usize = 3;
@@ -30,11 +30,11 @@ pub(super) async fn diff(client: &Client, args: &DiffArgs) -> Outcome {
     for wanted in objects.iter().filter_map(manifest_of) {
         let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
         let applied = match client.get::<Object>(&format!("/objects/{}", encode(name))).await {
-            Ok(object) => yaml::to_yaml(&without_wishes(object.manifest, &wanted)),
+            Ok(object) => api::yaml::to_yaml(&without_wishes(object.manifest, &wanted)),
             Err(error) if error.is_not_found() => String::new(),
             Err(error) => return Err(error.into()),
         };
-        let lines = unified(&applied, &yaml::to_yaml(&wanted));
+        let lines = unified(&applied, &api::yaml::to_yaml(&wanted));
         is_different |= !lines.is_empty();
         if !lines.is_empty() {
             let mut out = io::stdout();
