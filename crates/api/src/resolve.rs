@@ -2,6 +2,7 @@
 //! default. The invariant: only checked objects are resolved, so every number here makes sense.
 
 mod limits;
+mod neighbours;
 mod retry;
 mod scale;
 mod source;
@@ -11,6 +12,7 @@ mod update;
 use std::time::Duration;
 
 pub use limits::{Limits, RateLimit, RateLimitMode};
+pub use neighbours::{UnknownType, neighbours};
 pub use retry::{OnFailure, Redelivery, Retry, UserCode};
 pub use scale::Scale;
 pub(crate) use source::is_base64;

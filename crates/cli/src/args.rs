@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Site(SiteCommand),
     /// Run one worker as the environment describes it: for pods and --isolate.
     #[command(hide = true)]
-    Processor,
+    Processor(ProcessorArgs),
     #[command(about = "Make, check, show and remove what a pipeline keeps on a NATS JetStream server")]
     Isbsvc(IsbsvcArgs),
     #[command(about = "Print what a cluster needs to run pipelines, for kubectl apply")]
@@ -166,6 +166,17 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object in each line.
     Json,
+}
+
+/// Flags of `processor`, which say nothing that its environment does not.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProcessorArgs {
+    /// Taken as Numaflow's pods give it, and not used.
+    #[arg(long = "type", hide = true)]
+    pub(crate) kind: Option<String>,
+    /// Taken as Numaflow's pods give it, and not used.
+    #[arg(long, hide = true)]
+    pub(crate) isbsvc_type: Option<String>,
 }
 
 /// Flags of `lint`.

@@ -10,11 +10,22 @@ use connect::buffer::jetstream::{Login, Settings, Trust};
 
 use crate::environment::Environment;
 
-/// Flags of commands that reach a broker.
+/// Flags of commands that run on a broker.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct IsbOptions {
-    /// Keep messages between vertices on NATS JetStream in place of the embedded journal: nats://HOST:PORT, several with
-    /// commas between them; user and password may stand in the address.
+    /// Which broker.
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+    /// Run each worker of a pipeline in a process of its own, as a cluster does.
+    #[arg(long, requires = "isb")]
+    pub(crate) isolate: bool,
+}
+
+/// Flags of commands that reach a broker.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct BrokerOptions {
+    /// The NATS JetStream server that messages between vertices lie on, in place of the embedded journal: nats://HOST:PORT,
+    /// several with commas between them; user and password may stand in the address.
     #[arg(long, value_name = "URL")]
     pub(crate) isb: Option<String>,
     /// Credentials for the broker (a .creds file).
@@ -23,12 +34,18 @@ pub(crate) struct IsbOptions {
     /// The authority (PEM) that has signed the broker's certificate, for tls:// addresses.
     #[arg(long, value_name = "FILE", requires = "isb")]
     pub(crate) isb_ca: Option<PathBuf>,
-    /// Run each worker of a pipeline in a process of its own, as a cluster does.
-    #[arg(long, requires = "isb")]
-    pub(crate) isolate: bool,
 }
 
 impl IsbOptions {
+    /// The same flags for another command, wherever that is started.
+    pub(crate) fn arguments(&self, environment: &Environment) -> Vec<OsString> {
+        let mut arguments = self.broker.arguments(environment);
+        arguments.extend(self.isolate.then(|| OsString::from("--isolate")));
+        arguments
+    }
+}
+
+impl BrokerOptions {
     /// The broker that the flags name.
     pub(crate) fn settings(&self) -> Option<Settings> {
         let mut settings = Settings::to(self.isb.as_ref()?);
@@ -41,9 +58,8 @@ impl IsbOptions {
         Some(settings)
     }
 
-    /// The same flags for another command, wherever that is started.
-    pub(crate) fn arguments(&self, environment: &Environment) -> Vec<OsString> {
-        let Self { isb, isb_creds, isb_ca, isolate } = self;
+    fn arguments(&self, environment: &Environment) -> Vec<OsString> {
+        let Self { isb, isb_creds, isb_ca } = self;
         let path = |path: &Option<PathBuf>| {
             path.as_ref().map(|path| environment.working_dir.join(path).into_os_string())
         };
@@ -53,12 +69,12 @@ impl IsbOptions {
             ("--isb-ca", path(isb_ca)),
         ];
         let valued = valued.into_iter().filter_map(|(flag, value)| Some([OsString::from(flag), value?]));
-        valued.flatten().chain(isolate.then(|| OsString::from("--isolate"))).collect()
+        valued.flatten().collect()
     }
 
     /// The same for a child, as [`from_environment`] reads it.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        let Self { isb, isb_creds, isb_ca, isolate: _ } = self;
+        let Self { isb, isb_creds, isb_ca } = self;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let all = [
             ("NUMAFLOW_ISBSVC_JETSTREAM_URL", isb.clone()),

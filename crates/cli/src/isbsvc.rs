@@ -10,11 +10,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use api::{Checked, Object as Loaded, Pipeline};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use connect::buffer::broker::{self, VertexSettings};
+use connect::buffer::broker;
 use connect::buffer::jetstream::config::BufferConfig;
 use connect::buffer::jetstream::service::{Found, Service, vertices_of};
 use connect::buffer::jetstream::streams::{Error, Made};
 use connect::buffer::jetstream::{Nats, Settings};
+use model::door::buffer::VertexSettings;
 use serde_json::{Value, json};
 use worker::Graph;
 
@@ -22,7 +23,7 @@ use crate::args::isbsvc::{DeleteArgs, InspectArgs, InspectFormat, IsbsvcArgs, Is
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure, Outcome, say};
 use crate::input;
-use crate::isb::{self, IsbOptions};
+use crate::isb;
 
 /// How long a server that is starting is waited for.
 const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
@@ -56,10 +57,7 @@ pub(crate) fn isbsvc(args: &IsbsvcArgs, environment: &Environment) -> Outcome {
 }
 
 fn server(place: &PlaceArgs, environment: &Environment) -> Result<Settings> {
-    let PlaceArgs { isb, isb_creds, isb_ca, .. } = place;
-    let (isb, isb_creds, isb_ca) = (isb.clone(), isb_creds.clone(), isb_ca.clone());
-    let options = IsbOptions { isb, isb_creds, isb_ca, isolate: false };
-    options.settings().map_or_else(|| isb::from_environment(environment), Ok)
+    place.broker.settings().map_or_else(|| isb::from_environment(environment), Ok)
 }
 
 /// Whose streams, and what they shall be.

@@ -15,6 +15,7 @@ mod isbsvc;
 mod lint;
 mod live;
 mod logging;
+mod ports;
 mod processor;
 mod run;
 mod screen;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command, environment: &Environment) -> Outcome {
     match command {
-        Command::Processor => processor::processor(environment),
+        Command::Processor(_) => processor::processor(environment),
         Command::Run(args) => run::run(&args, environment),
         Command::Up(args) => up::up(&args, environment),
         Command::Site(command) => site::run(command, environment),

@@ -4,14 +4,20 @@
 //! notes over the broker, reports go the same way. Invariant: it ends only when it was told to and holds nothing, or with
 //! an error that says why.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use api::resolve::VertexSettings;
 use connect::buffer::broker::{self, Opened};
 use connect::incident::Incidents;
 use connect::open::{Context, Limits};
 use connect::source::Inputs;
+use connect::udf::Component;
 use model::Name;
+use model::door::buffer::Buffer;
+use model::door::mail::Mail;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,12 +32,15 @@ use crate::logging;
 use crate::run::Signals;
 use crate::screen::Screen;
 
+mod pod;
 mod settings;
+pub(crate) mod subject;
+mod user_code;
 
+use pod::{Serving, Station, Watermarks};
 use settings::Settings;
+use user_code::UserCode;
 
-/// How long what is in hand may take after the process was told to end.
-const GRACE: Duration = Duration::from_secs(20);
 /// How long the last word may take.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
 
@@ -63,29 +72,26 @@ fn end_with(parent: u32) -> anyhow::Result<()> {
 
 async fn run(settings: Settings) -> Outcome {
     let mut signals = Signals::catch().context("listen for signals")?;
-    let pipeline = settings.object.settings();
+    let Settings { pipeline, subject, .. } = &settings;
     let vertex = pipeline.vertices.iter().find(|vertex| vertex.name == settings.vertex);
-    let vertex = vertex.ok_or_else(|| {
-        Failure::usage(anyhow!("find vertex {} in the pipeline of the environment", settings.vertex))
-    })?;
-    let graph = Graph::of(&pipeline);
-    let shape = broker::Pipeline {
-        prefix: broker::prefix(&pipeline.namespace, &pipeline.name),
-        process: format!("{}-{}", settings.vertex, settings.worker),
-        vertices: worker::wire::buffers(&pipeline, &graph),
-    };
-    let opened = broker::open(&settings.broker, shape).await.map_err(Failure::from)?;
-    let Opened { buffer, mail, driver, lanes: _ } = opened;
-    let mut tasks = JoinSet::new();
-    tasks.spawn(driver);
+    let vertex = vertex.expect("the vertex was looked up when the settings were read");
     let mut registry = Registry::default();
     let families = Families::register(&mut registry);
-    let who = Who::Vertex {
-        pipeline: pipeline.name.clone(),
-        vertex: vertex.name.clone(),
-        kind: vertex.kind.as_str(),
-    };
+    let who = who(&settings, vertex);
     let incidents = Incidents::new(Name::new(&vertex.name), settings.replica);
+    let watermark = Watermark::default();
+    // Whoever watches user code is ended with this.
+    let mut watching = JoinSet::new();
+    let user_code = UserCode::watch(containers(&settings), &mut watching);
+    let (opened, is_open) = watch::channel(false);
+    let station = Station {
+        registry,
+        user_code: user_code.clone(),
+        is_open,
+        is_trusted: settings.is_trusted,
+        watermarks: watermarks(&settings, vertex, &watermark),
+    };
+    let serving = Serving::open(settings.ports.as_ref(), station, &incidents).await?;
     let context = Context {
         pipeline: Name::new(&pipeline.name),
         vertex: Name::new(&vertex.name),
@@ -97,41 +103,124 @@ async fn run(settings: Settings) -> Outcome {
         inputs: Inputs::default(),
         limits: Limits::of(vertex),
     };
-    let surroundings = Surroundings {
-        context,
-        directories: &settings.sockets,
-        graph: &graph,
-        buffer: Some(buffer),
-        incarnation: settings.incarnation,
-        watermark: Watermark::default(),
-        metrics: families.resolve(&who, settings.replica),
-        stand_ins: &settings.stand_ins,
+    let graph = Graph::of(pipeline);
+    let mut background = JoinSet::new();
+    let outcome = async {
+        let (buffer, mail) = tokio::select! {
+            reached = reach(&settings, &graph, &mut background) => reached?,
+            () = signals.next() => return Ok(Exit::Done),
+        };
+        let surroundings = Surroundings {
+            context,
+            directories: &settings.sockets,
+            graph: &graph,
+            buffer: Some(buffer),
+            incarnation: settings.incarnation,
+            watermark: watermark.clone(),
+            metrics: families.resolve(&who, settings.replica),
+            stand_ins: &settings.stand_ins,
+        };
+        let wired = tokio::select! {
+            wired = wire(subject.part(vertex), surroundings) => wired?,
+            () = signals.next() => return Ok(Exit::Done),
+        };
+        opened.send_replace(true);
+        let (worker, handle) = Worker::new(wired.setup);
+        let is_ready = user_code.answers().is_ok();
+        let standing = Standing { urls: wired.urls, is_ready, ..Standing::default() };
+        let notices = || worker::wire::notices(&incidents);
+        let post = Post {
+            mail: mail.as_ref(),
+            vertex: &settings.vertex,
+            worker: &settings.worker,
+            incarnation: settings.incarnation,
+            handle,
+            notices: &notices,
+        };
+        let mut ends = Ends { signals: &mut signals, grace: settings.grace };
+        serve(worker, &post, (standing, user_code.clone()), &mut ends).await
     };
-    let wired = tokio::select! {
-        wired = wire(settings.object.part(vertex), surroundings) => wired?,
-        () = signals.next() => return Ok(Exit::Done),
+    let outcome = outcome.await;
+    serving.close().await;
+    outcome
+}
+
+/// The buffer of the pipeline and its notes.
+async fn reach(settings: &Settings, graph: &Graph, background: &mut JoinSet<()>) -> anyhow::Result<Reached> {
+    let Settings { pipeline, subject, .. } = settings;
+    let shape = broker::Pipeline {
+        prefix: broker::prefix(&pipeline.namespace, &pipeline.name),
+        process: format!("{}-{}", settings.vertex, settings.worker),
+        vertices: worker::wire::buffers(pipeline, graph),
     };
-    let (worker, handle) = Worker::new(wired.setup);
-    let standing = Standing { urls: wired.urls, is_ready: true, ..Standing::default() };
-    let notices = || worker::wire::notices(&incidents);
-    let post = Post {
-        mail: mail.as_ref(),
-        vertex: &settings.vertex,
-        worker: &settings.worker,
-        incarnation: settings.incarnation,
-        handle,
-        notices: &notices,
+    let opened = if subject.is_whole() {
+        broker::open(&settings.broker, shape).await?
+    } else {
+        broker::join(&settings.broker, shape).await?
     };
-    serve(worker, &post, standing, &mut signals).await
+    let Opened { buffer, mail, driver, lanes: _ } = opened;
+    background.spawn(driver);
+    Ok((buffer, mail))
+}
+
+type Reached = (Arc<dyn Buffer>, Arc<dyn Mail>);
+
+/// What the vertex is called in metrics.
+fn who(settings: &Settings, vertex: &VertexSettings) -> Who {
+    if settings.subject.is_mono() {
+        return Who::Mono(vertex.name.clone());
+    }
+    Who::Vertex {
+        pipeline: settings.pipeline.name.clone(),
+        vertex: vertex.name.clone(),
+        kind: vertex.kind.as_str(),
+    }
+}
+
+/// The containers that have user code which is spoken to, each with the directory of its socket.
+fn containers(settings: &Settings) -> Vec<(Component, PathBuf)> {
+    let all = settings.subject.containers(&settings.vertex).into_iter().map(|container| container.name);
+    let own = all.filter(|name| !settings.stand_ins.contains_key(name));
+    let found = own.filter_map(|name| {
+        let directory = settings.sockets.get(&name).unwrap_or(&settings.sockets_default);
+        Some((Component::of_container(&name)?, directory.clone()))
+    });
+    found.collect()
+}
+
+/// What can be said of the watermarks of a vertex.
+fn watermarks(settings: &Settings, vertex: &VertexSettings, watermark: &Watermark) -> Watermarks {
+    let Settings { subject, pipeline, .. } = settings;
+    if subject.is_mono() {
+        return Watermarks::Mono;
+    }
+    if !pipeline.watermark.enabled {
+        return Watermarks::Disabled;
+    }
+    let before = pipeline.edges.iter().filter(|edge| edge.to == vertex.name);
+    let from = before.map(|edge| edge.from.clone()).collect();
+    Watermarks::Of { watermark: watermark.clone(), partitions: vertex.partitions, from }
+}
+
+/// What ends a processor.
+struct Ends<'a> {
+    signals: &'a mut Signals,
+    grace: Duration,
 }
 
 /// From the first word of the worker to its last.
-async fn serve(worker: Worker, post: &Post<'_>, standing: Standing, signals: &mut Signals) -> Outcome {
+async fn serve(
+    worker: Worker,
+    post: &Post<'_>,
+    (standing, mut user_code): (Standing, UserCode),
+    ends: &mut Ends<'_>,
+) -> Outcome {
     let (tell, told) = watch::channel(standing);
     let mut running = JoinSet::new();
     running.spawn(worker.run());
+    let grace = ends.grace;
     let notes = post.serve(told);
-    let ending = end(&post.handle, signals);
+    let ending = ends.end(&post.handle);
     tokio::pin!(notes, ending);
     let mut worker_ended = None;
     let outcome = loop {
@@ -140,8 +229,12 @@ async fn serve(worker: Worker, post: &Post<'_>, standing: Standing, signals: &mu
             () = &mut ending => {
                 break match worker_ended {
                     Some(()) => Ok(Exit::Done),
-                    None => Err(anyhow!("finish what is in hand within {GRACE:?}: it is left to the next worker").into()),
+                    None => Err(anyhow!("finish what is in hand within {grace:?}: it is left to the next worker").into()),
                 };
+            }
+            () = user_code.changed() => {
+                let is_ready = user_code.answers().is_ok();
+                tell.send_if_modified(|standing| std::mem::replace(&mut standing.is_ready, is_ready) != is_ready);
             }
             Some(joined) = running.join_next() => match joined.context("keep the worker running")? {
                 Ok(Ended::Stopped) => break Ok(Exit::Done),
@@ -162,17 +255,19 @@ async fn serve(worker: Worker, post: &Post<'_>, standing: Standing, signals: &mu
     outcome
 }
 
-/// Returns when the process should end whatever is in hand: some time after it was told to stop.
-async fn end(handle: &Handle, signals: &mut Signals) {
-    tokio::select! {
-        () = handle.stopping() => {}
-        () = signals.next() => handle.stop(),
-    }
-    tokio::select! {
-        () = tokio::time::sleep(GRACE) => {}
-        () = signals.next() => {
-            handle.cut();
-            tokio::time::sleep(GRACE).await;
+impl Ends<'_> {
+    /// Returns when the process should end whatever is in hand: some time after it was told to stop.
+    async fn end(&mut self, handle: &Handle) {
+        tokio::select! {
+            () = handle.stopping() => {}
+            () = self.signals.next() => handle.stop(),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(self.grace) => {}
+            () = self.signals.next() => {
+                handle.cut();
+                tokio::time::sleep(self.grace).await;
+            }
         }
     }
 }

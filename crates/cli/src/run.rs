@@ -96,7 +96,7 @@ pub(crate) fn storage(
     durability: Durability,
     environment: &Environment,
 ) -> Result<Storage, Failure> {
-    let Some(server) = isb.settings() else {
+    let Some(server) = isb.broker.settings() else {
         return Ok(Storage::Journal(match durability {
             Durability::Disk => journal::Durability::Disk,
             Durability::Os => journal::Durability::Os,
@@ -104,7 +104,7 @@ pub(crate) fn storage(
     };
     let processes = if isb.isolate {
         let program = environment.own_binary.clone().context("find the program of this process")?;
-        Some(Processes { program, environment: isb.environment() })
+        Some(Processes { program, environment: isb.broker.environment() })
     } else {
         None
     };

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use journal::{FileDisk, Journal, Options};
-use model::door::buffer::{Buffer, Claim, Claimed, Commit, Output, Passage, WhenFull};
+use model::door::buffer::{Buffer, Claim, Claimed, Commit, Output, Passage, VertexSettings, WhenFull};
 use model::frame::Body;
 use model::{
     Epoch, Incarnation, Message, Origin, Place, Position, Progress, Slot, Time, Topology, Unit, UnitId,
 };
 use smol_str::SmolStr;
-use tidegate_connect::buffer::journal::{JournalBuffer, VertexSettings};
+use tidegate_connect::buffer::journal::JournalBuffer;
 use tokio::task::JoinSet;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;

@@ -11,4 +11,5 @@ pub mod secret;
 pub mod sink;
 pub mod source;
 pub mod store;
+pub mod tls;
 pub mod udf;

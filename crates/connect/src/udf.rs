@@ -85,6 +85,14 @@ pub enum Component {
 }
 
 impl Component {
+    /// What a container of this name is for; none when it has no user code that is spoken to.
+    pub fn of_container(name: &str) -> Option<Self> {
+        use Component::{FallbackSink, Map, OnSuccessSink, Sink, Source, Transformer};
+        [Source, Transformer, Map, Sink, FallbackSink, OnSuccessSink]
+            .into_iter()
+            .find(|component| component.container() == name)
+    }
+
     /// The container name, as in error reports and in `NUMAFLOW_UD_CONTAINER_TYPE`.
     pub fn container(self) -> &'static str {
         match self {

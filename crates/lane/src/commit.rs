@@ -114,8 +114,8 @@ impl<B: Broker> UnitCommitter<B> {
         Ok(outputs.iter().zip(rooms).zip(&left_out).map(take).collect())
     }
 
-    /// Whether an output goes round within the partition that its unit reads, and the commit leaves no more there than
-    /// it found.
+    /// Whether an output goes round within the partition that its unit reads, and the commit leaves no more of its vertex
+    /// there than it found.
     fn makes_room(&self, commit: &Commit, rooms: &[Arc<Room>], output: &Output, room: &Arc<Room>) -> bool {
         let Some((slot, own)) = &self.own else { return false };
         if output.passage != Passage::Around || !Arc::ptr_eq(room, own) || !room.is_complete() {
@@ -123,7 +123,7 @@ impl<B: Broker> UnitCommitter<B> {
         }
         let back = commit.outputs.iter().zip(rooms).filter(|(_, room)| Arc::ptr_eq(room, own));
         let messages: u64 = back.map(|(output, _)| u64::from(output.body.count)).sum();
-        messages <= own.leaves(slot.number, &commit.progress)
+        messages <= own.leaves(slot.number, &self.pen.writer.vertex, &commit.progress)
     }
 
     /// The frames that outputs and ids become, and how many messages the unit has written with them.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use model::door::buffer::{Bounds, Buffer, Claim, Claimed, Committer, Reader, Survey};
+use model::door::buffer::{Bounds, Buffer, Claim, Claimed, Committer, Reader, Survey, VertexSettings};
 use model::door::mail::Mail;
 use model::door::{Class, Error};
 use model::{Epoch, Name, Place, Progress, Slot, Topology, Unit, UnitId};
@@ -32,7 +32,7 @@ use crate::pen::Lane;
 use crate::read::SlotReader;
 use crate::record::{FRAME_OVERHEAD, FRAMES_MAX};
 use crate::room::Room;
-use crate::settings::{Settings, VertexSettings};
+use crate::settings::Settings;
 
 /// The largest payload of one frame.
 const FRAME_BYTES_MAX: usize = 512 * 1024;

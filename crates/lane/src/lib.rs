@@ -30,4 +30,4 @@ mod wire;
 pub use driver::Driver;
 pub use lanes::Lanes;
 pub use link::LEASE;
-pub use settings::{Holds, Settings, StreamSpec, VertexSettings, layout};
+pub use settings::{Holds, Settings, StreamSpec, layout};

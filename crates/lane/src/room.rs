@@ -11,13 +11,12 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use model::door::buffer::Passage;
+use model::door::buffer::{Passage, VertexSettings};
 use model::door::{Class, Error};
 use model::{Name, Progress, Time, UnitId};
 
 use crate::bell::Bell;
 use crate::names::Shelf;
-use crate::settings::VertexSettings;
 
 mod trim;
 use trim::Trims;
@@ -80,11 +79,14 @@ impl Slot {
         sequence < self.progress.position.sequence || self.progress.above.binary_search(&sequence).is_ok()
     }
 
-    /// How many messages would be settled by moving on.
-    fn leaves(&self, progress: &Progress) -> u64 {
+    /// How many messages of a writing vertex would be settled by moving on.
+    fn leaves(&self, writer: &Name, progress: &Progress) -> u64 {
         let Progress { position, above } = progress;
         let before = self.progress.position;
         let left = |sequence: &u64, held: &Held| {
+            if held.unit.vertex != *writer {
+                return 0;
+            }
             // Of the first frame some may be done.
             let done = if *sequence == before.sequence { u64::from(before.index) } else { 0 };
             held.messages.saturating_sub(done)
@@ -93,7 +95,8 @@ impl Slot {
         let wholly: u64 = below.map(|(sequence, held)| left(sequence, held)).sum();
         let above = above.iter().filter_map(|at| self.unsettled.get_key_value(at));
         let above: u64 = above.map(|(sequence, held)| left(sequence, held)).sum();
-        let partly = self.unsettled.get(&position.sequence).map_or(0, |held| {
+        let own = self.unsettled.get(&position.sequence).filter(|held| held.unit.vertex == *writer);
+        let partly = own.map_or(0, |held| {
             let done = if position.sequence == before.sequence { before.index } else { 0 };
             u64::from(position.index.saturating_sub(done)).min(held.messages)
         });
@@ -149,10 +152,11 @@ impl Room {
         Ok(ledger.complete && taken.messages < messages && taken.bytes < bytes)
     }
 
-    /// How many messages of a slot are settled when its reader moves on. What goes round in a circle has room for as
-    /// many, however full the partition is: else a message that is sent back once more would wait for itself.
-    pub(crate) fn leaves(&self, slot: u16, progress: &Progress) -> u64 {
-        self.lock().slots.get(&slot).map_or(0, |slot| slot.leaves(progress))
+    /// How many messages of a slot that the writer put there are settled when its reader moves on. What goes round in a
+    /// circle has room for as many, however full the partition is: else a message that is sent back once more would wait
+    /// for itself. What others put there does not count: they may put as many there again.
+    pub(crate) fn leaves(&self, slot: u16, writer: &Name, progress: &Progress) -> u64 {
+        self.lock().slots.get(&slot).map_or(0, |slot| slot.leaves(writer, progress))
     }
 
     /// Whether it is known what earlier lives left.

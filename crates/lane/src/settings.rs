@@ -1,6 +1,7 @@
 //! What the protocol is told of a pipeline, and the streams that the pipeline needs.
 
-use model::{Name, Topology};
+use model::Name;
+use model::door::buffer::VertexSettings;
 use smol_str::SmolStr;
 
 use crate::broker::StreamName;
@@ -20,21 +21,6 @@ pub struct Settings {
     pub process: SmolStr,
     /// All vertices of the pipeline.
     pub vertices: Vec<VertexSettings>,
-}
-
-/// What has to be known about a vertex that reads.
-#[derive(Clone, Debug)]
-pub struct VertexSettings {
-    /// Its name.
-    pub name: Name,
-    /// Its partitions and slots; a source has none that anybody writes to and may have any topology.
-    pub topology: Topology,
-    /// How many vertices write to it, itself not counted; each has its share of the limits.
-    pub writers: u16,
-    /// Messages that may lie unsettled in one partition.
-    pub messages_max: u64,
-    /// Payload bytes that may lie unsettled in one partition.
-    pub bytes_max: u64,
 }
 
 /// What a stream is for.

@@ -114,13 +114,16 @@ impl Memory {
         (self.purpose == Purpose::Pause).then(|| self.since.after(grace))
     }
 
-    /// Whether a pause is complete: its time is over or everything is drained, and workers had their time to go.
+    /// Whether a pause is complete: its time is over or everything is drained, and workers had their time to go. One that
+    /// is complete stays so: what drains after its time was over needs no time for its workers once more.
     pub(crate) fn is_settled(&self, workers: usize, grace: Duration, now: Time) -> bool {
         match self.stage {
             Stage::Running => false,
             Stage::Draining => self.deadline(grace).is_some_and(|deadline| now >= deadline),
             Stage::Stopped => {
-                workers == 0 || self.stopped_since.is_some_and(|since| now.since(since) >= STOP_PATIENCE)
+                let late = self.overdue && self.verdict.is_some();
+                let had_time = self.stopped_since.is_some_and(|since| now.since(since) >= STOP_PATIENCE);
+                workers == 0 || late || had_time
             }
         }
     }

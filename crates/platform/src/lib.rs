@@ -2,6 +2,7 @@
 
 pub mod exchange;
 pub mod fake;
+pub mod kube;
 pub mod local;
 pub mod place;
 pub mod view;

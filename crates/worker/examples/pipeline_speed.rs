@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use connect::buffer::journal::{JournalBuffer, VertexSettings};
+use connect::buffer::journal::JournalBuffer;
 use journal::{Durability, FileDisk, Journal, Options};
 use model::door::Error;
-use model::door::buffer::{Buffer, WhenFull};
+use model::door::buffer::{Buffer, VertexSettings, WhenFull};
 use model::door::map::Map;
 use model::door::source::{Answer, Answers, Batch, Memory, Opened, Receipt, Source};
 use model::verdict::{Condition, Reply};

@@ -20,6 +20,7 @@ use tracing::warn;
 use crate::backoff::{Next, Patience, Strategy};
 use crate::metrics::Metrics;
 use crate::setup::{Bypass, Sinks, Watermark};
+use crate::stage::Leaving;
 
 /// Requests that may wait at the desk; each unit has a handful at most.
 const WAITING_MAX: usize = 256;
@@ -57,6 +58,8 @@ impl fmt::Display for Window {
 struct Request {
     to: Window,
     messages: Vec<Message>,
+    /// Of the unit that asks.
+    leaving: Leaving,
     answer: oneshot::Sender<Written>,
 }
 
@@ -74,9 +77,14 @@ pub(crate) fn cut_off() -> Error {
 }
 
 impl DeskHandle {
-    /// Writes messages. Fails when the worker is cut off before the sink was asked, and when the desk has closed, which
-    /// it does only after an error that it has returned to the worker.
-    pub(crate) async fn write(&self, to: Window, messages: Vec<Message>) -> Result<Written, Error> {
+    /// Writes messages. Fails when the worker is cut off, or the unit gives up, before the sink was asked, and when the
+    /// desk has closed, which it does only after an error that it has returned to the worker.
+    pub(crate) async fn write(
+        &self,
+        to: Window,
+        messages: Vec<Message>,
+        leaving: &Leaving,
+    ) -> Result<Written, Error> {
         if messages.is_empty() {
             return Ok(Written::default());
         }
@@ -84,10 +92,14 @@ impl DeskHandle {
             if self.cut.is_cancelled() {
                 return cut_off();
             }
+            if leaving.has_given_up() {
+                return leaving.give_up();
+            }
             Error::new(Class::Fatal, "write to the sink: it has stopped")
         };
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { to, messages, answer }).await.map_err(|_| gone())?;
+        let request = Request { to, messages, leaving: leaving.clone(), answer };
+        self.requests.send(request).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())
     }
 }
@@ -142,13 +154,16 @@ impl Desk {
                     None => break,
                 },
             };
-            if self.cut.is_cancelled() {
+            if self.cut.is_cancelled() || first.leaving.has_given_up() {
                 continue;
             }
-            let Request { to, mut messages, answer } = first;
+            let Request { to, mut messages, leaving: _, answer } = first;
             let mut parts = vec![(messages.len(), answer)];
             while messages.len() < self.batch_max {
                 let Ok(next) = self.requests.try_recv() else { break };
+                if next.leaving.has_given_up() {
+                    continue;
+                }
                 if next.to != to || messages.len() + next.messages.len() > self.batch_max {
                     held = Some(next);
                     break;

@@ -21,7 +21,7 @@ use crate::backoff::Patience;
 use crate::batch::{Bundle, Processed, Ready, Steps, Work};
 use crate::inlet::decode;
 use crate::metrics::Metrics;
-use crate::stage::{Stage, now, wait_until};
+use crate::stage::{Leaving, Stage, now, wait_until};
 use crate::tail::Tail;
 use crate::throttle::Gate;
 use crate::unit::{End, Gauge, Load, Settling};
@@ -71,6 +71,8 @@ enum Event {
     Finish,
     /// What is not done is given up.
     Cut,
+    /// One message is given up: it stays in the slot.
+    GivenUp,
     Due,
     /// More may begin.
     More,
@@ -99,6 +101,30 @@ struct Hand {
 }
 
 impl Hand {
+    fn empty(
+        reader: Box<dyn Reader>,
+        progress: Progress,
+        bytes_max: usize,
+        gate: Option<Gate>,
+        cut: CancellationToken,
+    ) -> Self {
+        Self {
+            reader,
+            floor: Floor::new(progress),
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            due: BTreeSet::new(),
+            trying: FuturesUnordered::new(),
+            ready: Ready::default(),
+            done: Vec::new(),
+            moved: None,
+            bytes_max,
+            gate,
+            refused: false,
+            cut,
+        }
+    }
+
     fn add(&mut self, stored: &Stored) -> Result<u64, Error> {
         let messages = decode(stored, Slot::RETRY)?;
         assert_eq!(messages.len(), 1, "a frame of the retry slot holds one message");
@@ -129,7 +155,7 @@ impl Hand {
     }
 
     /// Begins to try what is due.
-    fn try_due(&mut self, stage: &Arc<Stage>) {
+    fn try_due(&mut self, stage: &Arc<Stage>, leaving: &Leaving) {
         self.refused = false;
         while self.may_try()
             && let Some((due, sequence)) = self.due.first().copied()
@@ -140,8 +166,8 @@ impl Hand {
             let steps = Steps::default();
             let end = Position::after(sequence);
             let work = Work { messages, receipts: Vec::new(), steps, end, bytes: 0 };
-            let stage = stage.clone();
-            self.trying.push(Box::pin(async move { (sequence, stage.process(work).await) }));
+            let (stage, leaving) = (stage.clone(), leaving.alone());
+            self.trying.push(Box::pin(async move { (sequence, stage.process(work, leaving).await) }));
         }
     }
 
@@ -211,6 +237,7 @@ impl Hand {
         let next_due = self.due.first().map(|(due, _)| *due);
         let waits = next_due.is_some() && self.may_try() && finish.is_some() && !self.refused;
         let refused = self.refused && finish.is_some();
+        let asked = || finish.is_none_or(CancellationToken::is_cancelled);
         let Self { reader, trying, gate, cut, .. } = self;
         let more = async {
             match gate {
@@ -229,6 +256,7 @@ impl Hand {
             taken = settling.settled() => Ok(Event::Settled(taken?)),
             Some((sequence, processed)) = trying.next(), if !trying.is_empty() => match processed {
                 Err(error) if error.class() == Class::Lost && cut.is_cancelled() => Ok(Event::Cut),
+                Err(error) if error.class() == Class::Lost && asked() => Ok(Event::GivenUp),
                 processed => Ok(Event::Tried(sequence, processed?)),
             },
             () = finishes => Ok(Event::Finish),
@@ -260,26 +288,13 @@ impl RetryLoop {
     async fn run_to_end(self) -> Result<End, Error> {
         let Self { reader, progress, stage, tail, metrics, gauge, finish, gate } = self;
         let bytes_max = tail.bundle_bytes_max();
-        let mut hand = Hand {
-            reader,
-            floor: Floor::new(progress),
-            waiting: BTreeMap::new(),
-            waiting_bytes: 0,
-            due: BTreeSet::new(),
-            trying: FuturesUnordered::new(),
-            ready: Ready::default(),
-            done: Vec::new(),
-            moved: None,
-            bytes_max,
-            gate,
-            refused: false,
-            cut: stage.cut.clone(),
-        };
+        let leaving = Leaving::on(finish.clone());
+        let mut hand = Hand::empty(reader, progress, bytes_max, gate, stage.cut.clone());
         let mut settling = Settling::Idle(tail);
         let mut finishing = false;
         loop {
             if !finishing {
-                hand.try_due(&stage);
+                hand.try_due(&stage, &leaving);
                 hand.move_up();
             }
             settling = match settling {
@@ -313,7 +328,7 @@ impl RetryLoop {
                     hand.trying.clear();
                     hand.gate = None;
                 }
-                Event::Due => {}
+                Event::Due | Event::GivenUp => {}
                 Event::More => {
                     metrics.throttled.inc();
                 }

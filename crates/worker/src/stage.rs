@@ -19,8 +19,10 @@ use crate::metrics::Metrics;
 use crate::setup::{Bypass, Call, Exhausted, Redeliveries, Watermark};
 
 mod call;
+mod leave;
 mod pass;
 
+pub(crate) use leave::Leaving;
 use pass::Passed;
 
 /// Where a message goes that is sent back.
@@ -59,8 +61,9 @@ enum Returned {
 }
 
 impl Stage {
-    /// Turns a batch into what it became. Waits for as long as user code and sinks take.
-    pub(crate) async fn process(self: Arc<Self>, work: Work) -> Result<Processed, Error> {
+    /// Turns a batch into what it became. Waits for as long as user code and sinks take; for user code only until the
+    /// unit is to be released and user code fails or hangs.
+    pub(crate) async fn process(self: Arc<Self>, work: Work, leaving: Leaving) -> Result<Processed, Error> {
         let Work { messages, receipts, steps, end, bytes } = work;
         assert!(
             receipts.is_empty() || receipts.len() == messages.len(),
@@ -84,15 +87,31 @@ impl Stage {
             processed.outputs = messages;
             return Ok(processed);
         }
-        let passed = self.admitted(messages).await?;
-        self.conclude(passed, &mut processed).await?;
+        let passed = self.admitted(messages, &leaving).await?;
+        // What a sink may have taken is seen to its end: the next owner would write all of it once more.
+        let leaving = if self.desk.is_some() { Leaving::default() } else { leaving };
+        self.conclude(passed, &mut processed, &leaving).await?;
         Ok(processed)
     }
 
     /// One pass, with room in user code.
-    async fn admitted(&self, messages: Vec<Message>) -> Result<Passed, Error> {
-        let _permit = self.unless_cut(async { Ok(self.admit(messages.len()).await) }).await?;
-        self.pass(messages).await
+    async fn admitted(&self, messages: Vec<Message>, leaving: &Leaving) -> Result<Passed, Error> {
+        let _permit = self.unless_left(leaving, async { Ok(self.admit(messages.len()).await) }).await?;
+        self.pass(messages, leaving).await
+    }
+
+    /// What a wait for user code comes to, unless the worker is cut off before, or the unit is to be released and does
+    /// not wait any longer.
+    async fn unless_left<T>(
+        &self,
+        leaving: &Leaving,
+        wait: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            result = self.unless_cut(wait) => result,
+            () = leaving.out_of_patience() => Err(leaving.give_up()),
+        }
     }
 
     /// What a wait comes to, unless the worker is cut off before.
@@ -113,7 +132,12 @@ impl Stage {
     }
 
     /// Decides about what was sent back.
-    async fn conclude(&self, passed: Passed, processed: &mut Processed) -> Result<(), Error> {
+    async fn conclude(
+        &self,
+        passed: Passed,
+        processed: &mut Processed,
+        leaving: &Leaving,
+    ) -> Result<(), Error> {
         let Passed { outputs, of, mut returned, originals, latest, dropped } = passed;
         (processed.outputs, processed.of, processed.latest) = (outputs, of, latest);
         processed.dropped = dropped;
@@ -128,7 +152,7 @@ impl Stage {
         match returns {
             Return::Source => {
                 let exhausted = self.take_exhausted(&mut returned, &originals);
-                for (place, nack) in self.give_up(exhausted).await? {
+                for (place, nack) in self.give_up(exhausted, leaving).await? {
                     returned.insert(place, Returned::Nack(nack));
                 }
                 for (place, reason) in returned {
@@ -140,20 +164,21 @@ impl Stage {
                     }
                 }
             }
-            Return::Slot => processed.back = self.send_back(returned, &originals).await?,
-            Return::InPlace => self.again_in_place(returned, &originals, processed).await?,
+            Return::Slot => processed.back = self.send_back(returned, &originals, leaving).await?,
+            Return::InPlace => self.again_in_place((returned, &originals), processed, leaving).await?,
         }
         Ok(())
     }
 
-    /// Tries again until everything has gone on or was given up. Results keep the order of the messages.
+    /// Tries again until everything has gone on, was given up for good, or the unit is to be released. Results keep the
+    /// order of the messages.
     async fn again_in_place(
         &self,
-        returned: BTreeMap<u32, Returned>,
-        originals: &[Message],
+        (returned, originals): (BTreeMap<u32, Returned>, &[Message]),
         processed: &mut Processed,
+        leaving: &Leaving,
     ) -> Result<(), Error> {
-        let mut again = self.send_back(returned, originals).await?;
+        let mut again = self.send_back(returned, originals, leaving).await?;
         if again.is_empty() {
             return Ok(());
         }
@@ -163,17 +188,20 @@ impl Stage {
             let due =
                 again.iter().filter_map(|(_, message)| message.redelivery.as_ref()).map(|r| r.not_before);
             let wait = async {
-                wait_until(due.max()).await;
-                Ok(())
+                tokio::select! {
+                    biased;
+                    () = leaving.asked() => Err(leaving.give_up()),
+                    () = wait_until(due.max()) => Ok(()),
+                }
             };
             self.unless_cut(wait).await?;
             let (places, messages): (Vec<_>, Vec<_>) = again.into_iter().unzip();
             let Passed { outputs, of, returned, originals, latest, dropped } =
-                self.admitted(messages).await?;
+                self.admitted(messages, leaving).await?;
             processed.latest = processed.latest.max(latest);
             processed.dropped += dropped;
             all.extend(of.into_iter().map(|own| places[own as usize]).zip(outputs));
-            let own = self.send_back(returned, &originals).await?;
+            let own = self.send_back(returned, &originals, leaving).await?;
             again = own.into_iter().map(|(own, message)| (places[own as usize], message)).collect();
         }
         all.sort_by_key(|(place, _)| *place);
@@ -186,9 +214,10 @@ impl Stage {
         &self,
         mut returned: BTreeMap<u32, Returned>,
         originals: &[Message],
+        leaving: &Leaving,
     ) -> Result<Vec<(u32, Message)>, Error> {
         let exhausted = self.take_exhausted(&mut returned, originals);
-        for (place, nack) in self.give_up(exhausted).await? {
+        for (place, nack) in self.give_up(exhausted, leaving).await? {
             returned.insert(place, Returned::Nack(nack));
         }
         self.metrics.nack.inc_by(returned.len() as u64);
@@ -230,7 +259,11 @@ impl Stage {
 
     /// Lets messages go for good. Gives those back that the fallback sink sends back: nothing is lost that has a place
     /// to go to.
-    async fn give_up(&self, exhausted: Vec<(u32, Message)>) -> Result<Vec<(u32, Nack)>, Error> {
+    async fn give_up(
+        &self,
+        exhausted: Vec<(u32, Message)>,
+        leaving: &Leaving,
+    ) -> Result<Vec<(u32, Nack)>, Error> {
         let Some((_, first)) = exhausted.first() else { return Ok(Vec::new()) };
         warn!(messages = exhausted.len(), first = %first.id, "messages were delivered as often as allowed");
         let (Exhausted::Fallback, Some((desk, _))) = (self.redelivery.exhausted, &self.desk) else {
@@ -238,7 +271,7 @@ impl Stage {
             return Ok(Vec::new());
         };
         let (places, messages): (Vec<_>, Vec<_>) = exhausted.into_iter().unzip();
-        let written = desk.write(Window::Fallback, messages).await?;
+        let written = desk.write(Window::Fallback, messages, leaving).await?;
         let refused = written.back.into_iter().map(|(at, nack)| (places[at as usize], nack)).collect();
         Ok(refused)
     }

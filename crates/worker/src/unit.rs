@@ -1,8 +1,8 @@
 //! The loop of one unit: read, process, commit, in input order, with several batches in hand.
 //!
 //! Reading stops while too much waits to be committed; a commit takes everything that is ready. A unit told to finish
-//! reads no more, finishes what is in hand, commits, releases and ends. Dropping the future at any point loses nothing:
-//! what was not committed is read again by the next owner.
+//! reads no more, finishes what is in hand, commits, releases and ends; what user code fails at or does not answer then is
+//! given up. Dropping the future at any point loses nothing: what was not committed is read again by the next owner.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use model::Time;
 use model::door::{Class, Error};
+use model::{Position, Time};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Bundle, Processed, Ready, Work};
 use crate::budget::Share;
 use crate::inlet::{Inlet, Read, Rest, memory};
 use crate::metrics::Metrics;
-use crate::stage::Stage;
+use crate::stage::{Leaving, Stage};
 use crate::tail::Tail;
 use crate::throttle::Gate;
 
@@ -114,6 +114,8 @@ enum Event {
     Finish,
     /// What is not done is given up.
     Cut,
+    /// A batch is given up, and with it what comes behind it.
+    GivenUp,
     /// It is time to ask the source how much waits outside.
     Look,
     Read(Read),
@@ -136,6 +138,11 @@ struct Hand {
     gate: Option<Gate>,
     /// The worker is cut off.
     cut: CancellationToken,
+    leaving: Leaving,
+    /// Where the input is once everything is committed that was ready to be.
+    at: Position,
+    /// A batch that comes behind `at` is given up.
+    gap: bool,
 }
 
 /// What a unit may read.
@@ -155,7 +162,8 @@ impl Hand {
         inlet: Inlet,
         (batch_messages, bundle_bytes_max): (usize, usize),
         (share, gate): (Share, Option<Gate>),
-        cut: CancellationToken,
+        (cut, leaving): (CancellationToken, Leaving),
+        at: Position,
     ) -> Self {
         let look = matches!(inlet, Inlet::Source { .. }).then(tokio::time::Instant::now);
         Self {
@@ -169,6 +177,9 @@ impl Hand {
             look,
             gate,
             cut,
+            leaving,
+            at,
+            gap: false,
         }
     }
 
@@ -177,7 +188,7 @@ impl Hand {
         while self.processing.len() < BATCHES_IN_HAND
             && let Some(work) = self.next_work()
         {
-            self.processing.push_back(Box::pin(stage.clone().process(work)));
+            self.processing.push_back(Box::pin(stage.clone().process(work, self.leaving.clone())));
         }
     }
 
@@ -241,7 +252,7 @@ impl Hand {
         finish: Option<&CancellationToken>,
     ) -> Result<Event, Error> {
         let look = self.look.filter(|_| finish.is_some() && matches!(settling, Settling::Idle(_)));
-        let Self { inlet, queued, processing, batch_messages, gate, cut, .. } = self;
+        let Self { inlet, queued, processing, batch_messages, gate, cut, leaving, .. } = self;
         let more = async {
             match gate {
                 Some(gate) => gate.more().await,
@@ -260,6 +271,7 @@ impl Hand {
             taken = settling.settled() => Ok(Event::Settled(taken?)),
             Some(processed) = processing.next(), if !processing.is_empty() => match processed {
                 Err(error) if error.class() == Class::Lost && cut.is_cancelled() => Ok(Event::Cut),
+                Err(error) if error.class() == Class::Lost && leaving.has_given_up() => Ok(Event::GivenUp),
                 processed => Ok(Event::Processed(processed?)),
             },
             () = finishes => Ok(Event::Finish),
@@ -276,6 +288,31 @@ impl Hand {
         if let (Some(gate), Inlet::Source { .. }) = (&self.gate, &self.inlet) {
             gate.begin(messages);
         }
+    }
+
+    /// Takes in what comes next in input order. Behind a gap only that can be committed which moves no position: what is
+    /// answered one by one.
+    fn done(&mut self, processed: Processed, metrics: &Metrics) {
+        if self.gap && processed.end != self.at {
+            return;
+        }
+        self.at = processed.end;
+        Tail::report(metrics, self.ready.push(processed, self.bundle_bytes_max));
+    }
+
+    /// Nothing more begins; what was read and has not begun is forgotten.
+    fn wind_up(&mut self, gauge: &Gauge) {
+        gauge.forgot(self.forget());
+        self.gate = None;
+        gauge.rests(None);
+    }
+
+    /// Ends the unit: gives it up, and leaves the source to be read again, unless it gave what nobody commits here.
+    async fn release(self, tail: Box<Tail>, rest: &Rest) -> Result<(), Error> {
+        let memory = tail.memory;
+        let answers = tail.release().await?;
+        let inlet = if self.gap { Inlet::Ended } else { self.inlet };
+        rest.take_up(inlet, answers.zip(memory)).await
     }
 
     /// Gives up everything that is not done; what is done and not committed stays.
@@ -314,8 +351,9 @@ impl UnitLoop {
         let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish, share, gate, rest } = self;
         let bundle_bytes_max = tail.bundle_bytes_max();
         let mut position = tail.committed;
+        let leaving = (stage.cut.clone(), Leaving::on(finish.clone()));
         let mut hand =
-            Hand::empty(inlet, (batch_messages, bundle_bytes_max), (share, gate), stage.cut.clone());
+            Hand::empty(inlet, (batch_messages, bundle_bytes_max), (share, gate), leaving, position);
         let mut settling = Settling::Idle(tail);
         let mut end = None;
         loop {
@@ -328,9 +366,7 @@ impl UnitLoop {
                     Settling::Busy { future: Box::pin(tail.settle(bundle, Vec::new())), taken }
                 }
                 Settling::Idle(tail) if hand.is_empty() && end.is_some() => {
-                    let memory = tail.memory;
-                    let answers = tail.release().await?;
-                    rest.take_up(hand.inlet, answers.zip(memory)).await?;
+                    hand.release(tail, &rest).await?;
                     return Ok(end.unwrap_or(End::Released));
                 }
                 other => other,
@@ -349,14 +385,16 @@ impl UnitLoop {
                     settling = settling.look(&finish);
                     hand.look = hand.look.map(|_| tokio::time::Instant::now() + LOOK_EVERY);
                 }
-                Event::Processed(processed) => {
-                    Tail::report(&metrics, hand.ready.push(processed, bundle_bytes_max));
-                }
+                Event::Processed(processed) => hand.done(processed, &metrics),
                 Event::Finish => {
                     end = Some(End::Released);
-                    gauge.forgot(hand.forget());
-                    hand.gate = None;
-                    gauge.rests(None);
+                    hand.wind_up(&gauge);
+                }
+                Event::GivenUp => {
+                    end = Some(End::Released);
+                    hand.gap = true;
+                    hand.wind_up(&gauge);
+                    hand.queued.clear();
                 }
                 Event::Cut => {
                     end = Some(End::Released);

@@ -9,7 +9,6 @@ use api::resolve::{
     self, OnFailure, PipelineSettings, RateLimitMode, Redelivery, Retry, TagTest, VertexKind, VertexSettings,
 };
 use api::spec::{self, OnExhausted};
-use connect::buffer::broker as buffer;
 use connect::incident::{Incident, Incidents};
 use connect::open::{self, Context, Role};
 use connect::source::http::Listening;
@@ -17,7 +16,7 @@ use connect::store::{pool_of_mono_vertex, pool_of_vertex};
 use connect::udf::map::UserMap;
 use connect::udf::native::{Code, StandIn};
 use connect::udf::transform::UserTransformer;
-use model::door::buffer::Buffer;
+use model::door::buffer::{self, Buffer};
 use model::door::map::Map;
 use model::door::sink::Sink;
 use model::{Incarnation, Name, Topology};

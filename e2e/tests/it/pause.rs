@@ -155,12 +155,23 @@ fn a_deletion_loses_nothing_unless_it_is_forced() {
         [&drains, &forced].iter().all(|one| one.acknowledged(&lab).len() as u64 == count).then_some(())
     });
     up.must(&["delete", "drains"]).unwrap();
-    up.must(&["delete", "forced", "--force", "--wait"]).unwrap();
+    let said = up.must(&["delete", "forced", "--force", "--wait"]).unwrap();
     let events = up.events("forced").unwrap();
     let dropped = events.iter().find(|event| event.starts_with("Warning RecordsDropped")).unwrap();
     let number = dropped.split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap();
     let left = count - forced.written(&lab).len() as u64;
     assert!((left..=left + 50).contains(&number), "{left} were not written, and it says: {dropped}");
+    let message = dropped.split_once(": ").unwrap().1;
+    assert!(said.contains(message), "{message:?} is in the events and not in {said:?}");
+    // Where they came from, so that somebody can have them given again.
+    let (_, offsets) =
+        message.split_once("; source in").and_then(|(_, text)| text.split_once("from offset ")).unwrap();
+    let words: Vec<&str> = offsets.split([' ', ',']).collect();
+    let (first, last): (u64, u64) = (words[0].parse().unwrap(), words[2].parse().unwrap());
+    let written: BTreeSet<u64> = forced.written(&lab).into_iter().collect();
+    let is_named = |number: &u64| written.contains(number) || (first..=last).contains(number);
+    assert!((0..count).all(|number| is_named(&number)), "{message}, and out are {written:?}");
+    assert!(last < count, "{message}");
     up.must(&["status", "drains", "--wait=gone"]).unwrap();
     assert_eq!(drains.written(&lab), (0..count).collect::<Vec<_>>());
     up.down().unwrap();

@@ -8,6 +8,7 @@ mod defaults;
 mod definitions;
 mod documents;
 mod fixture;
+mod neighbours;
 mod revisions;
 mod rules_mono_vertex;
 mod rules_other;

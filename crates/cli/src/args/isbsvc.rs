@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
+use crate::isb::BrokerOptions;
+
 /// What to do with the buffers of a pipeline.
 #[derive(Debug, ClapArgs)]
 #[command(
@@ -50,15 +52,9 @@ pub(crate) struct PlaceArgs {
     /// Manifests with one Pipeline, and perhaps its InterStepBufferService; `-` is standard input.
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// The server: nats://HOST:PORT, several with commas between them; user and password may stand in the address.
-    #[arg(long, value_name = "URL")]
-    pub(crate) isb: Option<String>,
-    /// Credentials for the server (a .creds file).
-    #[arg(long, value_name = "FILE", requires = "isb")]
-    pub(crate) isb_creds: Option<PathBuf>,
-    /// The authority (PEM) that has signed the server's certificate, for tls:// addresses.
-    #[arg(long, value_name = "FILE", requires = "isb")]
-    pub(crate) isb_ca: Option<PathBuf>,
+    /// The server.
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
     /// The kind of the server, as jobs of a controller say it; jetstream is the only one.
     #[arg(long, hide = true, value_enum)]
     pub(crate) isbsvc_type: Option<IsbsvcType>,

@@ -6,19 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lane::{Driver, Lanes, layout};
-use model::door::buffer::Buffer;
+use model::door::buffer::{Buffer, VertexSettings};
 use model::door::mail::Mail;
 use model::door::{self, Class};
 use smol_str::SmolStr;
+use tokio::time::Instant;
 
 use super::jetstream::config::BufferConfig;
 use super::jetstream::streams::{self, Made};
 use super::jetstream::{ConnectError, Nats, Settings, StreamPlan};
 
-pub use lane::VertexSettings;
-
 /// How long a server that is starting is waited for.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// How long the streams of a pipeline are waited for that somebody else makes.
+const STREAMS_WITHIN: Duration = Duration::from_mins(5);
+/// The first and the longest pause between two looks whether a stream is there.
+const STREAM_PAUSE: Duration = Duration::from_millis(50);
+const STREAM_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A pipeline, as its processes see it.
 #[derive(Clone, Debug)]
@@ -71,7 +75,36 @@ fn settings(pipeline: Pipeline) -> lane::Settings {
 pub async fn open(server: &Settings, pipeline: Pipeline) -> Result<Opened, Error> {
     let nats = Arc::new(Nats::connect_within(server, CONNECT_WITHIN).await?);
     let settings = settings(pipeline);
+    make_missing(&nats, &settings).await?;
+    open_on(nats, settings).await
+}
+
+/// Reaches the server, waits until somebody who knows the whole pipeline has made its streams, and opens the buffer.
+pub async fn join(server: &Settings, pipeline: Pipeline) -> Result<Opened, Error> {
+    let nats = Arc::new(Nats::connect_within(server, CONNECT_WITHIN).await?);
+    let settings = settings(pipeline);
+    let give_up = Instant::now() + STREAMS_WITHIN;
     for spec in layout(&settings) {
+        let mut pause = STREAM_PAUSE;
+        while let Err(error) = nats.validate_stream(&spec.name).await {
+            if Instant::now() + pause >= give_up {
+                return Err(error.into());
+            }
+            tracing::info!(stream = %spec.name, error = %error, "waiting for a stream");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(STREAM_PAUSE_MAX);
+        }
+    }
+    open_on(nats, settings).await
+}
+
+async fn open_on(nats: Arc<Nats>, settings: lane::Settings) -> Result<Opened, Error> {
+    let (lanes, driver) = Lanes::open(nats, settings).await.map_err(Error::Buffer)?;
+    Ok(Opened { mail: lanes.mail(), buffer: lanes.clone(), driver, lanes })
+}
+
+async fn make_missing(nats: &Nats, settings: &lane::Settings) -> Result<(), Error> {
+    for spec in layout(settings) {
         if nats.validate_stream(&spec.name).await.is_err() {
             let plan = StreamPlan::of(&spec, &BufferConfig::default(), nats.replicas_default());
             if nats.create_stream(&plan).await? == Made::Created {
@@ -79,8 +112,7 @@ pub async fn open(server: &Settings, pipeline: Pipeline) -> Result<Opened, Error
             }
         }
     }
-    let (lanes, driver) = Lanes::open(nats.clone(), settings).await.map_err(Error::Buffer)?;
-    Ok(Opened { mail: lanes.mail(), buffer: lanes.clone(), driver, lanes })
+    Ok(())
 }
 
 /// Removes every stream of a pipeline, with all that lies in them. Those that are not there are passed over.

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ::journal::{Disk, Journal, Transaction};
 use async_trait::async_trait;
-use model::door::buffer::{Bounds, Buffer, Claim, Claimed, Survey, UnitSurvey};
+use model::door::buffer::{Bounds, Buffer, Claim, Claimed, Survey, UnitSurvey, VertexSettings};
 use model::door::{Class, Error};
-use model::{Epoch, Name, Place, Slot, Topology, Unit, UnitId};
+use model::{Epoch, Name, Place, Slot, Unit, UnitId};
 use tokio::sync::Notify;
 
 mod commit;
@@ -35,21 +35,6 @@ pub use sources::note_source;
 pub const FRAME_BYTES_MAX: usize = 512 * 1024;
 /// The largest payload of one commit.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// What the buffer has to know about a vertex that reads from it.
-#[derive(Clone, Debug)]
-pub struct VertexSettings {
-    /// Its name.
-    pub name: Name,
-    /// Its partitions and slots; a source has none that anybody writes to and may have any topology.
-    pub topology: Topology,
-    /// How many vertices write to it, itself not counted; each has its share of the limits.
-    pub writers: u16,
-    /// Messages that may lie unsettled in one partition.
-    pub messages_max: u64,
-    /// Payload bytes that may lie unsettled in one partition.
-    pub bytes_max: u64,
-}
 
 /// The embedded buffer.
 pub struct JournalBuffer<D: Disk> {

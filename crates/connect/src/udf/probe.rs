@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::door::chain;
 use proto::map::map_client::MapClient;
 use proto::sink::sink_client::SinkClient;
 use proto::source::source_client::SourceClient;
@@ -21,6 +22,14 @@ use super::{Component, OWN_VERSION, channel, version};
 pub const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// A process that has just started may take long for its first answer.
 const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// Waits between questions until the first yes; short at first, since a process that starts is there within
+/// milliseconds.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_millis(250);
+/// Between questions to user code that is ready.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// So many questions in a row without a yes make user code that was ready count as not ready.
+const MISSES_MAX: u32 = 3;
 
 /// What stands between us and user code.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +83,59 @@ impl Probe {
         ready(channel.clone(), self.component, ANSWER_WAIT).await?;
         self.channel = Some(channel);
         Ok(())
+    }
+}
+
+/// What is found when the answer of user code becomes another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is ready.
+    Ready,
+    /// It was ready, and is not any more; in words that follow "failed to".
+    Lost(String),
+}
+
+/// Asks the user code of one container again and again.
+#[derive(Debug)]
+pub struct Vigil {
+    probe: Probe,
+    /// The wait before the next question; none before the first.
+    wait: Option<Duration>,
+    misses: u32,
+    is_ready: bool,
+}
+
+impl Vigil {
+    /// For the user code that has its socket in `directory`. Nothing is asked yet, and it does not count as ready.
+    pub fn new(component: Component, directory: PathBuf) -> Self {
+        Self { probe: Probe::new(component, directory), wait: None, misses: 0, is_ready: false }
+    }
+
+    /// Asks until the answer is another one: ready, or not any more. Dropping the future loses nothing but time.
+    pub async fn next(&mut self) -> Found {
+        loop {
+            match self.wait {
+                Some(_) if self.is_ready => tokio::time::sleep(LOOK_AGAIN).await,
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => {}
+            }
+            self.wait = Some(self.wait.map_or(LOOK_MIN, |wait| (wait * 2).min(LOOK_MAX)));
+            match self.probe.ask().await {
+                Ok(()) => {
+                    self.misses = 0;
+                    if !std::mem::replace(&mut self.is_ready, true) {
+                        return Found::Ready;
+                    }
+                }
+                Err(why) => {
+                    self.misses += 1;
+                    if self.is_ready && self.misses >= MISSES_MAX {
+                        (self.is_ready, self.wait) = (false, Some(LOOK_MIN));
+                        return Found::Lost(chain(&why));
+                    }
+                }
+            }
+        }
     }
 }
 

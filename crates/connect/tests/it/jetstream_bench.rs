@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use lane::broker::Failure;
-use lane::{Lanes, Settings, VertexSettings, layout};
-use model::conformance::buffer::{Bench, Vertex};
+use lane::{Lanes, Settings, layout};
+use model::conformance::buffer::Bench;
 use model::door::Class;
-use model::door::buffer::Buffer;
+use model::door::buffer::{Buffer, VertexSettings};
 use smol_str::SmolStr;
 use tidegate_connect::buffer::jetstream::config::BufferConfig;
 use tidegate_connect::buffer::jetstream::streams::Error;
@@ -26,7 +26,7 @@ pub(crate) struct NatsBench {
     config: BufferConfig,
     replicas: u8,
     prefix: SmolStr,
-    vertices: Mutex<Vec<Vertex>>,
+    vertices: Mutex<Vec<VertexSettings>>,
     drivers: Mutex<JoinSet<()>>,
 }
 
@@ -48,15 +48,11 @@ impl NatsBench {
     }
 
     pub(crate) fn settings(&self) -> Settings {
-        let one = |vertex: &Vertex| {
-            let Vertex { name, topology, writers, messages_max, bytes_max } = vertex.clone();
-            VertexSettings { name, topology, writers, messages_max, bytes_max }
-        };
-        let vertices = self.vertices().iter().map(one).collect();
+        let vertices = self.vertices().clone();
         Settings { prefix: self.prefix.clone(), process: SmolStr::new_static("bench"), vertices }
     }
 
-    fn vertices(&self) -> MutexGuard<'_, Vec<Vertex>> {
+    fn vertices(&self) -> MutexGuard<'_, Vec<VertexSettings>> {
         self.vertices.lock().unwrap()
     }
 
@@ -85,7 +81,7 @@ impl NatsBench {
     }
 
     /// Makes the streams and opens the first life.
-    pub(crate) async fn begin(&self, vertices: &[Vertex]) -> Arc<Lanes<Nats>> {
+    pub(crate) async fn begin(&self, vertices: &[VertexSettings]) -> Arc<Lanes<Nats>> {
         vertices.clone_into(&mut self.vertices());
         let nats = self.connect().await;
         for spec in layout(&self.settings()) {
@@ -123,7 +119,7 @@ impl NatsBench {
 
 #[async_trait]
 impl Bench for NatsBench {
-    async fn open(&self, vertices: &[Vertex]) -> Arc<dyn Buffer> {
+    async fn open(&self, vertices: &[VertexSettings]) -> Arc<dyn Buffer> {
         self.begin(vertices).await
     }
 

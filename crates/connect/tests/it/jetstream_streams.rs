@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lane::broker::{Broker, Publish};
-use lane::{Lanes, Settings, VertexSettings, layout};
-use model::door::buffer::{Buffer as _, Claim, Commit, Output, Passage, WhenFull};
+use lane::{Lanes, Settings, layout};
+use model::door::buffer::{Buffer as _, Claim, Commit, Output, Passage, VertexSettings, WhenFull};
 use model::frame::Body;
 use model::{
     Epoch, Incarnation, Message, Name, Origin, Place, Position, Progress, Slot, Time, Topology, Unit, UnitId,

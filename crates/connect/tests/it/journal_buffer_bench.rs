@@ -8,17 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use journal::sim_disk::{Fault, SimDisk};
 use journal::{FileDisk, Journal, Options};
-use model::conformance::buffer::{Bench, Vertex};
-use model::door::buffer::Buffer;
-use tidegate_connect::buffer::journal::{JournalBuffer, VertexSettings};
+use model::conformance::buffer::Bench;
+use model::door::buffer::{Buffer, VertexSettings};
+use tidegate_connect::buffer::journal::JournalBuffer;
 use tokio::task::JoinSet;
 
-pub(crate) fn settings(vertices: &[Vertex]) -> Vec<VertexSettings> {
-    let one = |vertex: &Vertex| {
-        let Vertex { name, topology, writers, messages_max, bytes_max } = vertex.clone();
-        VertexSettings { name, topology, writers, messages_max, bytes_max }
-    };
-    vertices.iter().map(one).collect()
+pub(crate) fn settings(vertices: &[VertexSettings]) -> Vec<VertexSettings> {
+    vertices.to_vec()
 }
 
 /// Small segments and a small cache, so that segments are closed, moved and deleted and frames are read back all the
@@ -41,7 +37,7 @@ pub(crate) struct SimBench {
 struct Sim {
     rng: fastrand::Rng,
     disk: SimDisk,
-    vertices: Vec<Vertex>,
+    vertices: Vec<VertexSettings>,
     stepper: JoinSet<()>,
     /// Lives that end by themselves, still to come.
     short_lives: u32,
@@ -126,7 +122,7 @@ impl Sim {
 
 #[async_trait]
 impl Bench for SimBench {
-    async fn open(&self, vertices: &[Vertex]) -> Arc<dyn Buffer> {
+    async fn open(&self, vertices: &[VertexSettings]) -> Arc<dyn Buffer> {
         let mut state = self.lock();
         state.vertices = vertices.to_vec();
         state.live()
@@ -151,7 +147,7 @@ impl Bench for SimBench {
 /// A directory of files and a real commit thread that syncs them.
 pub(crate) struct FileBench {
     directory: tempfile::TempDir,
-    vertices: Mutex<Vec<Vertex>>,
+    vertices: Mutex<Vec<VertexSettings>>,
     former: Mutex<Weak<Journal<FileDisk>>>,
 }
 
@@ -173,7 +169,7 @@ impl FileBench {
 
 #[async_trait]
 impl Bench for FileBench {
-    async fn open(&self, vertices: &[Vertex]) -> Arc<dyn Buffer> {
+    async fn open(&self, vertices: &[VertexSettings]) -> Arc<dyn Buffer> {
         *self.vertices.lock().unwrap() = vertices.to_vec();
         self.live()
     }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use journal::sim_disk::{Fault, SimDisk};
 use journal::{Journal, Options, Stepper};
-use model::conformance::buffer::Vertex;
 use model::door::buffer::{
-    Buffer, Claim, Claimed, Commit, Committer, IDS_REMEMBERED, Output, Passage, WhenFull,
+    Buffer, Claim, Claimed, Commit, Committer, IDS_REMEMBERED, Output, Passage, VertexSettings, WhenFull,
 };
 use model::door::{Class, Error};
 use model::frame::Body;
@@ -32,7 +31,7 @@ fn open(disk: &SimDisk, options: Options) -> (Arc<Journal<SimDisk>>, JournalBuff
 }
 
 fn over(journal: Arc<Journal<SimDisk>>) -> JournalBuffer<SimDisk> {
-    let vertex = |name| Vertex {
+    let vertex = |name| VertexSettings {
         name: SmolStr::new(name),
         topology: Topology { partitions: 1, slots_per_partition: 1 },
         writers: 1,

@@ -72,14 +72,20 @@ fn what_is_removed_is_below_the_position_and_never_the_end_of_a_lane() {
 }
 
 #[test]
-fn what_a_reader_leaves_is_counted_in_messages() {
+fn what_a_reader_leaves_of_a_writer_is_counted_in_messages() {
     let room = room(1, 10);
     for (sequence, messages) in [(2, 4), (3, 3), (9, 5)] {
         room.note(0, sequence, held("in", messages));
     }
     let at = |sequence, index| Position { sequence, index };
     room.settle(0, &Progress::to(at(2, 1)));
-    let leaves = |position, above: &[u64]| room.leaves(0, &Progress { position, above: above.into() });
+    room.note(0, 4, held("other", 100));
+    let leaves_of = |writer: &str, position, above: &[u64]| {
+        room.leaves(0, &SmolStr::new(writer), &Progress { position, above: above.into() })
+    };
+    let leaves = |position, above| leaves_of("in", position, above);
+    assert_eq!(leaves_of("other", at(4, 7), &[]), 7);
+    assert_eq!(leaves_of("other", at(10, 0), &[]), 100);
     assert_eq!(leaves(at(2, 1), &[]), 0);
     assert_eq!(leaves(at(2, 3), &[]), 2);
     assert_eq!(leaves(at(3, 0), &[]), 3);

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use model::conformance::buffer::Bench;
 use model::conformance::buffer::flood::flood;
-use model::conformance::buffer::{Bench, Vertex};
 use model::door::Class;
-use model::door::buffer::Buffer;
+use model::door::buffer::{Buffer, VertexSettings};
 use tokio::task::JoinSet;
 
 use crate::open::{create_streams, open};
@@ -30,7 +30,7 @@ const TURNS: u32 = 20;
 struct LaneBench {
     cluster: Cluster,
     _clock: JoinSet<()>,
-    vertices: Mutex<Vec<Vertex>>,
+    vertices: Mutex<Vec<VertexSettings>>,
     drivers: Mutex<JoinSet<()>>,
 }
 
@@ -68,7 +68,7 @@ impl LaneBench {
 
 #[async_trait]
 impl Bench for LaneBench {
-    async fn open(&self, vertices: &[Vertex]) -> Arc<dyn Buffer> {
+    async fn open(&self, vertices: &[VertexSettings]) -> Arc<dyn Buffer> {
         create_streams(&self.cluster, vertices);
         *self.vertices.lock().unwrap() = vertices.to_vec();
         self.live().await

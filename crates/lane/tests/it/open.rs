@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use lane::{Driver, Holds, Lanes, Settings, StreamSpec, VertexSettings};
+use lane::{Driver, Holds, Lanes, Settings, StreamSpec};
 use model::Name;
-use model::conformance::buffer::Vertex;
 use model::door::Error;
+use model::door::buffer::VertexSettings;
 use smol_str::{SmolStr, format_smolstr};
 use tidegate_lane as lane;
 
@@ -15,17 +15,13 @@ use crate::sim::stream::Shape;
 
 const PREFIX: &str = "sim";
 
-pub(crate) fn settings(process: &str, vertices: &[Vertex]) -> Settings {
-    let one = |vertex: &Vertex| {
-        let Vertex { name, topology, writers, messages_max, bytes_max } = vertex.clone();
-        VertexSettings { name, topology, writers, messages_max, bytes_max }
-    };
-    let vertices = vertices.iter().map(one).collect();
+pub(crate) fn settings(process: &str, vertices: &[VertexSettings]) -> Settings {
+    let vertices = vertices.to_vec();
     Settings { prefix: SmolStr::new(PREFIX), process: format_smolstr!("{process}"), vertices }
 }
 
 /// Makes the streams that the vertices need.
-pub(crate) fn create_streams(cluster: &Cluster, vertices: &[Vertex]) {
+pub(crate) fn create_streams(cluster: &Cluster, vertices: &[VertexSettings]) {
     for spec in lane::layout(&settings("none", vertices)) {
         assert_eq!(
             spec.subjects,
@@ -43,7 +39,7 @@ pub(crate) fn create_streams(cluster: &Cluster, vertices: &[Vertex]) {
 }
 
 /// The streams that frames lie in, with their vertices and partitions.
-pub(crate) fn partitions(vertices: &[Vertex]) -> Vec<(SmolStr, Name, u16)> {
+pub(crate) fn partitions(vertices: &[VertexSettings]) -> Vec<(SmolStr, Name, u16)> {
     let one = |spec: StreamSpec| match spec.holds {
         Holds::Partition { vertex, partition } => Some((spec.name, vertex, partition)),
         Holds::State | Holds::Ids => None,
@@ -54,7 +50,7 @@ pub(crate) fn partitions(vertices: &[Vertex]) -> Vec<(SmolStr, Name, u16)> {
 pub(crate) async fn open(
     broker: SimBroker,
     process: &str,
-    vertices: &[Vertex],
+    vertices: &[VertexSettings],
 ) -> Result<(Arc<Lanes<SimBroker>>, Driver), Error> {
     Lanes::open(Arc::new(broker), settings(process, vertices)).await
 }

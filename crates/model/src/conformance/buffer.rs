@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::door::buffer::Buffer;
-use crate::{Name, Topology};
+use crate::door::buffer::{Buffer, VertexSettings};
 
 pub mod claim;
 pub mod commit;
@@ -21,28 +20,14 @@ pub mod ids;
 mod kit;
 pub mod levels;
 pub mod read;
+pub mod retry;
 pub mod survey;
-
-/// A vertex that a buffer under test has to know about.
-#[derive(Clone, Debug)]
-pub struct Vertex {
-    /// Its name.
-    pub name: Name,
-    /// Its partitions and slots.
-    pub topology: Topology,
-    /// How many other vertices write to it.
-    pub writers: u16,
-    /// Messages that may lie unsettled in one partition.
-    pub messages_max: u64,
-    /// Payload bytes that may lie unsettled in one partition.
-    pub bytes_max: u64,
-}
 
 /// A place to put a buffer to the test: storage that outlives the buffers that are opened over it.
 #[async_trait]
 pub trait Bench: Send + Sync {
     /// An empty buffer for these vertices. Called once in a case, before anything else.
-    async fn open(&self, vertices: &[Vertex]) -> Arc<dyn Buffer>;
+    async fn open(&self, vertices: &[VertexSettings]) -> Arc<dyn Buffer>;
 
     /// Ends the current life without order, as the death of every process that uses the buffer does, and opens what
     /// is durable in another. The caller has dropped everything that came from the former life.
@@ -97,6 +82,9 @@ macro_rules! buffer_conformance {
             full::an_abandoned_wait_stores_all_or_nothing,
             full::writers_on_a_full_buffer_lose_nothing_when_all_restart,
             full::the_limit_is_kept_by_many_writers,
+            retry::a_message_that_is_sent_back_again_does_not_wait_for_itself,
+            retry::messages_sent_back_out_of_order_do_not_wait_for_themselves,
+            retry::a_message_that_is_sent_back_waits_for_room_that_others_make,
             ids::an_id_is_known_once_its_commit_is_stored,
             ids::ids_are_known_to_other_units_and_after_a_restart,
             ids::an_id_of_an_abandoned_commit_is_known_exactly_if_it_is_stored,

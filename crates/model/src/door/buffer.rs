@@ -18,7 +18,7 @@ use smol_str::SmolStr;
 
 use super::{Class, Error};
 use crate::frame::{Body, Frame};
-use crate::{Epoch, Incarnation, Name, Place, Progress, Time, UnitId};
+use crate::{Epoch, Incarnation, Name, Place, Progress, Time, Topology, UnitId};
 
 /// A buffer between all vertices of one pipeline.
 #[async_trait]
@@ -45,6 +45,21 @@ pub trait Buffer: Send + Sync {
         }
         Ok(levels)
     }
+}
+
+/// What a buffer has to know about a vertex.
+#[derive(Clone, Debug)]
+pub struct VertexSettings {
+    /// Its name.
+    pub name: Name,
+    /// Its partitions and slots; a source has none that anybody writes to and may have any topology.
+    pub topology: Topology,
+    /// How many vertices write to it, itself not counted; each has its share of the limits.
+    pub writers: u16,
+    /// Messages that may lie unsettled in one partition.
+    pub messages_max: u64,
+    /// Payload bytes that may lie unsettled in one partition.
+    pub bytes_max: u64,
 }
 
 /// Limits of one buffer.

@@ -34,6 +34,7 @@ use super::process::{self, Host};
 use super::program::Chosen;
 use super::secrets::Values;
 use super::state::{StateDir, process_name};
+use crate::view;
 
 mod apart;
 mod crew;
@@ -179,6 +180,26 @@ pub struct Reported {
     pub replica: u32,
     /// What happened.
     pub incident: Incident,
+}
+
+impl Reported {
+    /// The form in which it is shown.
+    pub fn view(self, object: &str) -> view::Incident {
+        let Self { vertex, replica, incident } = self;
+        let Incident { container, code, message, details, messages, at } = incident;
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        view::Incident {
+            at: Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+            object: object.to_owned(),
+            vertex,
+            replica,
+            container,
+            code: code.into_owned(),
+            message,
+            details,
+            messages,
+        }
+    }
 }
 
 type Joined = Result<(Id, ()), JoinError>;

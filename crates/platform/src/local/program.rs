@@ -20,7 +20,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use containers::{UserContainer, of_mono_vertex, of_pipeline};
+pub use containers::{UserContainer, of_mono_vertex, of_pipeline, of_vertex};
 pub use words::to_command;
 
 /// The name of the file beside a manifest that maps images to commands.

@@ -10,6 +10,7 @@ use model::verdict::{Reply, Verdict, judge};
 use model::{Message, Time};
 use tracing::warn;
 
+use super::leave::Leaving;
 use super::pass::Flow;
 use super::{Returned, Stage};
 use crate::backoff::{Next, Patience};
@@ -24,18 +25,20 @@ enum Said {
 }
 
 impl Stage {
-    /// Results of everything in `flow`, in its order.
+    /// Results of everything in `flow`, in its order. Fails when the unit is to be released and user code fails, or does
+    /// not answer.
     pub(super) async fn call(
         &self,
         call: &Call,
         flow: Flow,
         returned: &mut BTreeMap<u32, Returned>,
+        leaving: &Leaving,
     ) -> Result<Flow, Error> {
         let Flow { messages: input, of, latest: _, dropped } = flow;
         let started = Instant::now();
-        let said = self.unless_cut(async {
+        let said = self.unless_left(leaving, async {
             let mut said = self.ask(call, &input).await?;
-            self.ask_again(call, &input, &mut said).await?;
+            self.ask_again(call, &input, &mut said, leaving).await?;
             Ok(said)
         });
         let said = said.await?;
@@ -64,12 +67,13 @@ impl Stage {
         Ok(results)
     }
 
-    /// Makes failed calls again, as often as the strategy says.
+    /// Makes failed calls again, as often as the strategy says; not once the unit is to be released.
     async fn ask_again(
         &self,
         call: &Call,
         input: &Arc<Vec<Message>>,
         said: &mut [Said],
+        leaving: &Leaving,
     ) -> Result<(), Error> {
         let mut attempts = 0;
         loop {
@@ -82,7 +86,11 @@ impl Stage {
             attempts += 1;
             self.metrics.udf_error.inc_by(failed.len() as u64);
             match call.again.next(attempts, fastrand::f64()) {
-                Next::After(wait) => tokio::time::sleep(wait).await,
+                Next::After(wait) => tokio::select! {
+                    biased;
+                    () = leaving.asked() => return Err(leaving.give_up()),
+                    () = tokio::time::sleep(wait) => {}
+                },
                 Next::Drop | Next::Fallback => {
                     self.metrics.dropped.udf_retries.inc_by(failed.len() as u64);
                     for at in failed {

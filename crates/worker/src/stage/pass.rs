@@ -10,6 +10,7 @@ use model::door::Error;
 use model::verdict::Condition;
 use model::{Message, Time};
 
+use super::leave::Leaving;
 use super::{Returned, Stage};
 use crate::desk::{DeskHandle, Window};
 use crate::setup::Bypass;
@@ -58,13 +59,14 @@ impl Bypass {
 }
 
 impl Stage {
-    pub(super) async fn pass(&self, messages: Vec<Message>) -> Result<Passed, Error> {
+    pub(super) async fn pass(&self, messages: Vec<Message>, leaving: &Leaving) -> Result<Passed, Error> {
         let of = (0..messages.len() as u32).collect();
         let mut returned = BTreeMap::new();
         if let (None, None, Some((desk, bypass))) = (&self.transform, &self.map, &self.desk)
             && !bypass.is_set()
         {
-            let originals = self.hand_in(desk, Window::Primary, (messages, of), &mut returned).await?;
+            let originals =
+                self.hand_in((desk, leaving), Window::Primary, (messages, of), &mut returned).await?;
             return Ok(Passed {
                 outputs: Vec::new(),
                 of: Vec::new(),
@@ -77,13 +79,13 @@ impl Stage {
         let originals = Arc::new(messages);
         let mut flow = Flow { messages: originals.clone(), of, latest: None, dropped: 0 };
         if let Some(call) = &self.transform {
-            flow = self.call(call, flow, &mut returned).await?;
+            flow = self.call(call, flow, &mut returned, leaving).await?;
         }
         let latest = flow.latest;
-        flow = self.divert(flow, &mut returned).await?;
+        flow = self.divert(flow, &mut returned, leaving).await?;
         if let Some(call) = &self.map {
-            flow = self.call(call, flow, &mut returned).await?;
-            flow = self.divert(flow, &mut returned).await?;
+            flow = self.call(call, flow, &mut returned, leaving).await?;
+            flow = self.divert(flow, &mut returned, leaving).await?;
         }
         flow.forget(&returned);
         let (messages, of, dropped) = (unshare(flow.messages), flow.of, flow.dropped);
@@ -93,7 +95,7 @@ impl Stage {
                 self.metrics.dropped.bypassed.inc_by(messages.len() as u64);
             }
             Some((desk, _)) => {
-                self.hand_in(desk, Window::Primary, (messages, of), &mut returned).await?;
+                self.hand_in((desk, leaving), Window::Primary, (messages, of), &mut returned).await?;
             }
         }
         Ok(Passed { outputs: Vec::new(), of: Vec::new(), returned, originals, latest, dropped })
@@ -102,12 +104,12 @@ impl Stage {
     /// Writes to a sink and gives the messages back.
     async fn hand_in(
         &self,
-        desk: &DeskHandle,
+        (desk, leaving): (&DeskHandle, &Leaving),
         to: Window,
         (messages, of): (Vec<Message>, Vec<u32>),
         returned: &mut BTreeMap<u32, Returned>,
     ) -> Result<Vec<Message>, Error> {
-        let written = desk.write(to, messages).await?;
+        let written = desk.write(to, messages, leaving).await?;
         for (at, nack) in written.back {
             returned.entry(of[at as usize]).or_insert(Returned::Nack(nack));
         }
@@ -115,7 +117,12 @@ impl Stage {
     }
 
     /// Sends what a bypass takes straight to its sink; gives on the rest.
-    async fn divert(&self, mut flow: Flow, returned: &mut BTreeMap<u32, Returned>) -> Result<Flow, Error> {
+    async fn divert(
+        &self,
+        mut flow: Flow,
+        returned: &mut BTreeMap<u32, Returned>,
+        leaving: &Leaving,
+    ) -> Result<Flow, Error> {
         let Some((desk, bypass)) = self.desk.as_ref().filter(|(_, bypass)| bypass.is_set()) else {
             return Ok(flow);
         };
@@ -131,7 +138,7 @@ impl Stage {
             let takes = |(_, message): &(u32, Message)| Condition::passes(condition, &message.tags);
             let (taken, left): (Vec<_>, Vec<_>) = rest.into_iter().partition(takes);
             let (of, messages) = taken.into_iter().unzip();
-            self.hand_in(desk, window, (messages, of), returned).await?;
+            self.hand_in((desk, leaving), window, (messages, of), returned).await?;
             rest = left;
         }
         let (of, messages): (Vec<_>, Vec<_>) = rest.into_iter().unzip();

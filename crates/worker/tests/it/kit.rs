@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use connect::buffer::journal::{JournalBuffer, VertexSettings};
+use connect::buffer::journal::JournalBuffer;
 use journal::sim_disk::SimDisk;
 use journal::{Journal, Options, Stepper};
-use model::door::buffer::{Buffer, Claim, Level, WhenFull};
+use model::door::buffer::{Buffer, Claim, Level, VertexSettings, WhenFull};
 use model::door::{Error, source};
 use model::verdict::Condition;
 use model::{Epoch, Incarnation, Message, Name, Slot, Topology, Unit, UnitId};

@@ -7,6 +7,7 @@ extern crate tidegate_worker as worker;
 mod flow;
 mod graph;
 mod kit;
+mod leaving;
 mod metrics;
 mod ownership;
 mod rates;

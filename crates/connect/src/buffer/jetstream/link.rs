@@ -119,7 +119,7 @@ impl Shared {
         let request = number.and_then(|number| self.lock().requests.remove(&number));
         if let Some(request) = request {
             // Whoever asked may have gone away; then nobody wants the answer.
-            request.answer.send(Ok(message)).ok();
+            drop(request.answer.send(Ok(message)));
         }
     }
 
@@ -165,7 +165,8 @@ impl Shared {
             .collect();
         for number in denied {
             if let Some(request) = waiting.requests.remove(&number) {
-                request.answer.send(Err(Failure::Denied(text.to_owned()))).ok();
+                // The same: nobody may be waiting any more.
+                drop(request.answer.send(Err(Failure::Denied(text.to_owned()))));
             }
         }
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lane::broker::{StreamName, StreamState};
-use lane::{Holds, Lanes, Settings, VertexSettings, layout};
+use lane::{Holds, Lanes, Settings, layout};
 use model::door::buffer::Buffer as _;
+use model::door::buffer::VertexSettings;
 use model::{Name, Topology, door};
 use smol_str::SmolStr;
 

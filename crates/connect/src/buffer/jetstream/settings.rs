@@ -3,15 +3,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use async_nats::ConnectOptions;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{self, CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
+use tokio_rustls::rustls::ClientConfig;
 
 use super::error::ConnectError;
+use crate::tls;
 
 /// How a NATS server is reached.
 #[derive(Clone, Debug, Default)]
@@ -132,52 +129,7 @@ fn believes_anyone(shows_certificate: bool) -> Result<ClientConfig, ConnectError
     if shows_certificate {
         return Err(ConnectError::CertificateForAnyone);
     }
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(Anyone(Arc::clone(&provider)));
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(ConnectError::Tls)?;
-    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-}
-
-/// Believes every certificate, and still checks that the server holds its key.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _revocation: &[u8],
-        _time: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    tls::to_anyone().map_err(ConnectError::Tls)
 }
 
 #[cfg(test)]

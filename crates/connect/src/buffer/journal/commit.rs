@@ -9,7 +9,7 @@ use ::journal::{Disk, Receipt, Transaction};
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::door::Error;
-use model::door::buffer::{Claim, Commit, Committed, Committer, Output, WhenFull};
+use model::door::buffer::{Claim, Commit, Committed, Committer, Output, Passage, WhenFull};
 use model::frame::{Header, Writer};
 use model::{Name, Place, Progress, Time};
 use smol_str::SmolStr;
@@ -201,7 +201,8 @@ impl<D: Disk + 'static> UnitCommitter<D> {
     }
 
     /// Waits until each output has room or may be left out; says for each whether it is stored.
-    async fn admit(&self, outputs: &[Output], targets: &[Target]) -> Result<Vec<bool>, Error> {
+    async fn admit(&self, commit: &Commit, targets: &[Target]) -> Result<Vec<bool>, Error> {
+        let outputs = &commit.outputs;
         let mut admitted = vec![true; outputs.len()];
         for ((output, target), admitted) in outputs.iter().zip(targets).zip(&mut admitted) {
             loop {
@@ -212,7 +213,9 @@ impl<D: Disk + 'static> UnitCommitter<D> {
                 if self.unit.lock().generation != self.generation {
                     return Err(lost(&self.unit.id));
                 }
-                if target.room.has(output.to.slot.partition, &self.writer.vertex, output.passage) {
+                if target.room.has(output.to.slot.partition, &self.writer.vertex, output.passage)
+                    || self.makes_room(commit, output)
+                {
                     break;
                 }
                 if output.when_full == WhenFull::Discard {
@@ -227,6 +230,20 @@ impl<D: Disk + 'static> UnitCommitter<D> {
             }
         }
         Ok(admitted)
+    }
+
+    /// Whether an output goes round within the partition that its unit reads, and the commit leaves no more of its vertex
+    /// there than it found: were it to wait, a message that is sent back once more would wait for itself.
+    fn makes_room(&self, commit: &Commit, output: &Output) -> bool {
+        let Some(lane) = self.lane.as_ref().filter(|_| output.passage == Passage::Around) else {
+            return false;
+        };
+        let vertex = &self.writer.vertex;
+        let is_own =
+            |output: &Output| output.to.vertex == *vertex && output.to.slot.partition == lane.slot.partition;
+        let back = commit.outputs.iter().filter(|output| is_own(output));
+        let messages: u64 = back.map(|output| u64::from(output.body.count)).sum();
+        is_own(output) && messages <= lane.leaves(vertex, &commit.progress)
     }
 
     fn frame(&self, output: &Output, stamp: Time, written: u64) -> Bytes {
@@ -297,7 +314,7 @@ impl<D: Disk + 'static> Committer for UnitCommitter<D> {
 
     async fn commit(&mut self, commit: Commit) -> Result<Committed, Error> {
         let targets = self.check(&commit)?;
-        let admitted = self.admit(&commit.outputs, &targets).await?;
+        let admitted = self.admit(&commit, &targets).await?;
         let base = self.unit.enter(self.generation).await?;
         let places = targets.into_iter().zip(&admitted).map(|(target, admitted)| admitted.then_some(target));
         let (transaction, effects) = self.prepare(commit, places.collect(), &base);

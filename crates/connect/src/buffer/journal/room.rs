@@ -1,17 +1,15 @@
 //! How much of a partition is taken, and by whom. Each writing vertex has its share of a partition, so that the
 //! faster side of a join cannot starve the slower one; what goes round in a circle may use twice the share. A commit
 //! is let in as a whole while anything of the share is left, and units look before they take, so each unit of the
-//! writing vertex may pass the share by one commit.
+//! writing vertex may pass the share by one commit. What goes round and leaves no more than it found is let in always.
 //! Invariant: what is reserved is given back exactly once, when its frame is settled or was not stored.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use model::Name;
-use model::door::buffer::Passage;
+use model::door::buffer::{Passage, VertexSettings};
 use tokio::sync::Notify;
-
-use super::VertexSettings;
 
 pub(super) struct Room {
     share_messages: u64,

@@ -157,6 +157,28 @@ impl Lane {
         frames.unsettled.push_back(held);
     }
 
+    /// How many messages that a vertex put here would be settled by moving the progress on.
+    pub(super) fn leaves(&self, writer: &Name, progress: &Progress) -> u64 {
+        let frames = self.lock();
+        let Progress { position, above } = progress;
+        let before = frames.progress.position;
+        let left = |held: &Held| {
+            // Of the first frame some may be done.
+            let done = if held.sequence == before.sequence { before.index } else { 0 };
+            let end = if held.sequence < position.sequence || above.binary_search(&held.sequence).is_ok() {
+                held.messages
+            } else if held.sequence == position.sequence {
+                position.index.min(held.messages)
+            } else {
+                done
+            };
+            u64::from(end.saturating_sub(done))
+        };
+        let last = above.last().map_or(position.sequence, |last| position.sequence.max(*last));
+        let reached = frames.unsettled.iter().take_while(|held| held.sequence <= last);
+        reached.filter(|held| held.writer == *writer).map(left).sum()
+    }
+
     /// Moves the progress on and forgets the frames that are settled by it: all before its position and those in
     /// `also`. Gives them back.
     pub(super) fn settle(&self, progress: Progress, also: &[u64]) -> Vec<Held> {

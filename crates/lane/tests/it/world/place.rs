@@ -11,8 +11,8 @@ use futures::channel::oneshot;
 use futures::future::poll_fn;
 use lane::Lanes;
 use lane::broker::Broker;
-use model::conformance::buffer::Vertex;
 use model::door::Class;
+use model::door::buffer::VertexSettings;
 use model::{Epoch, Incarnation, UnitId};
 use tidegate_lane as lane;
 
@@ -31,7 +31,7 @@ pub(crate) struct Scene {
     pub(crate) cluster: Cluster,
     pub(crate) ledger: Ledger,
     pub(crate) plan: Arc<Plan>,
-    pub(crate) vertices: Arc<Vec<Vertex>>,
+    pub(crate) vertices: Arc<Vec<VertexSettings>>,
     table: Arc<Mutex<Table>>,
     /// The sink that stands still may go on.
     pub(crate) rested: Arc<AtomicBool>,

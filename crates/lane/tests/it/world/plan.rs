@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::conformance::buffer::Vertex;
+use model::door::buffer::VertexSettings;
 use model::{Name, Slot, Topology, Unit, UnitId};
 
 use crate::sim::cluster::Broken;
@@ -122,8 +122,8 @@ impl Plan {
         Self { trouble: Trouble { recreate: 1, ..self.trouble }, ..self }
     }
 
-    pub(crate) fn vertices(&self) -> Vec<Vertex> {
-        let vertex = |name: &str, topology, writers| Vertex {
+    pub(crate) fn vertices(&self) -> Vec<VertexSettings> {
+        let vertex = |name: &str, topology, writers| VertexSettings {
             name: Name::new(name),
             topology,
             writers,

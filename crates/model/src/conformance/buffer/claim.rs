@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use super::Bench;
 use super::kit::{
     Crew, Owner, body, claim_of, expect_lost, numbers, output, place, slot, slot_unit, source, vertex,
     within, world,
 };
-use super::{Bench, Vertex};
 use crate::door::Class;
-use crate::door::buffer::{Buffer, Commit};
+use crate::door::buffer::{Buffer, Commit, VertexSettings};
 use crate::{Position, Progress, Slot};
 
 /// A first claim finds position 0; the unit of a slot has a reader, the unit of a source has none.
@@ -119,7 +119,7 @@ pub async fn a_waiting_read_ends_when_the_unit_is_taken(bench: &dyn Bench) {
     owner.read_frames(1).await;
 }
 
-fn narrow_world() -> Vec<Vertex> {
+fn narrow_world() -> Vec<VertexSettings> {
     let mut world = world();
     for vertex in &mut world {
         vertex.messages_max = 10;

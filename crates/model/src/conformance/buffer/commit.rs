@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
+use super::Bench;
 use super::kit::{
     Crew, Owner, PLENTY, body, body_of_size, level, name, numbers, output, polled, slot, slot_unit, source,
     vertex, within, world,
 };
-use super::{Bench, Vertex};
 use crate::door::Class;
-use crate::door::buffer::{Buffer, Commit};
+use crate::door::buffer::{Buffer, Commit, VertexSettings};
 use crate::frame::Writer;
 use crate::{Epoch, Incarnation, Position, Progress, Slot, Time, Unit};
 
@@ -287,7 +287,7 @@ async fn write_on(
 /// A restart in the middle of commits: what was acknowledged is there, and no commit is there in part.
 pub async fn a_restart_in_the_middle_of_commits_splits_none(bench: &dyn Bench) {
     const UNITS: u32 = 3;
-    let world: Vec<Vertex> = vec![vertex("in", 1, 1), vertex("map", 1, 3), vertex("out", 1, 3)];
+    let world: Vec<VertexSettings> = vec![vertex("in", 1, 1), vertex("map", 1, 3), vertex("out", 1, 3)];
     let mut buffer = bench.open(&world).await;
     let acknowledged: Arc<Mutex<BTreeMap<u32, u64>>> = Arc::default();
     let mut rng = fastrand::Rng::with_seed(8);

@@ -19,10 +19,10 @@ use async_trait::async_trait;
 use smol_str::SmolStr;
 use tokio::sync::watch;
 
+use super::Bench;
 use super::kit::polled;
-use super::{Bench, Vertex};
 use crate::door::buffer::{
-    Bounds, Buffer, Claim, Claimed, Commit, Committed, Committer, Reader, Stored, Survey,
+    Bounds, Buffer, Claim, Claimed, Commit, Committed, Committer, Reader, Stored, Survey, VertexSettings,
 };
 use crate::door::{Class, Error};
 
@@ -78,7 +78,7 @@ impl<B: Bench> FaultyBench<B> {
 
 #[async_trait]
 impl<B: Bench> Bench for FaultyBench<B> {
-    async fn open(&self, vertices: &[Vertex]) -> Arc<dyn Buffer> {
+    async fn open(&self, vertices: &[VertexSettings]) -> Arc<dyn Buffer> {
         let buffer = self.inner.open(vertices).await;
         self.wrap(buffer)
     }

@@ -13,10 +13,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::Bench;
 use super::kit::{Owner, levels, slot_unit, source, vertex};
-use super::{Bench, Vertex};
 use crate::door::Class;
-use crate::door::buffer::Buffer;
+use crate::door::buffer::{Buffer, VertexSettings};
 use crate::{Slot, Topology, UnitId};
 
 mod assigner;
@@ -56,8 +56,8 @@ struct Flood {
     events: AtomicU64,
 }
 
-fn flood_world() -> Vec<Vertex> {
-    let narrow = |text| Vertex {
+fn flood_world() -> Vec<VertexSettings> {
+    let narrow = |text| VertexSettings {
         messages_max: LIMIT,
         ..vertex(text, TOPOLOGY.partitions, TOPOLOGY.slots_per_partition)
     };
@@ -97,7 +97,7 @@ pub async fn flood(bench: &dyn Bench, seed: u64) -> Outcome {
     panic!("{LAST_LIVES_MAX} lives ended by themselves, one after the other");
 }
 
-async fn expect_empty(buffer: &Arc<dyn Buffer>, world: &[Vertex]) {
+async fn expect_empty(buffer: &Arc<dyn Buffer>, world: &[VertexSettings]) {
     for vertex in &world[1..] {
         for level in levels(buffer, vertex).await {
             assert_eq!((level.frames, level.messages, level.bytes), (0, 0, 0), "{} is empty", level.place);

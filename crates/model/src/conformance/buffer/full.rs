@@ -7,19 +7,19 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::Bench;
 use super::kit::{
     Crew, Owner, body, body_of_size, level, numbers, output, place, polled, slot, slot_unit, source, within,
     world,
 };
-use super::{Bench, Vertex};
 use crate::door::Class;
-use crate::door::buffer::{Buffer, Output, Passage, WhenFull};
+use crate::door::buffer::{Buffer, Output, Passage, VertexSettings, WhenFull};
 use crate::{Position, Slot};
 
 /// Messages of one partition of `map`.
 const LIMIT: u64 = 10;
 
-fn narrow() -> Vec<Vertex> {
+fn narrow() -> Vec<VertexSettings> {
     let mut world = world();
     world[1].messages_max = LIMIT;
     world
@@ -255,7 +255,7 @@ fn start_writers(crew: &mut Crew, buffer: &Arc<dyn Buffer>, epoch: u64, until: u
 
 const WRITERS: u32 = 8;
 
-async fn stored_messages(buffer: &Arc<dyn Buffer>, map: &Vertex) -> u64 {
+async fn stored_messages(buffer: &Arc<dyn Buffer>, map: &VertexSettings) -> u64 {
     level(buffer, map, slot(0, 0)).await.messages + level(buffer, map, slot(0, 1)).await.messages
 }
 

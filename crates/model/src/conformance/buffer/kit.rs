@@ -13,9 +13,9 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 use tokio::task::JoinSet;
 
-use super::Vertex;
 use crate::door::buffer::{
-    Buffer, Claim, Claimed, Commit, Committed, Committer, Level, Output, Passage, Reader, Stored, WhenFull,
+    Buffer, Claim, Claimed, Commit, Committed, Committer, Level, Output, Passage, Reader, Stored,
+    VertexSettings, WhenFull,
 };
 use crate::door::{Class, Error};
 use crate::frame::Body;
@@ -102,13 +102,13 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 /// A vertex without limits that matter.
-pub(super) fn vertex(text: &str, partitions: u16, slots_per_partition: u16) -> Vertex {
+pub(super) fn vertex(text: &str, partitions: u16, slots_per_partition: u16) -> VertexSettings {
     let topology = Topology { partitions, slots_per_partition };
-    Vertex { name: name(text), topology, writers: 1, messages_max: 1 << 40, bytes_max: 1 << 40 }
+    VertexSettings { name: name(text), topology, writers: 1, messages_max: 1 << 40, bytes_max: 1 << 40 }
 }
 
 /// A source, two partitions of two slots that it writes to, and two vertices behind them.
-pub(super) fn world() -> Vec<Vertex> {
+pub(super) fn world() -> Vec<VertexSettings> {
     vec![vertex("in", 1, 1), vertex("map", 2, 2), vertex("out", 2, 2), vertex("side", 1, 2)]
 }
 
@@ -330,7 +330,7 @@ impl Owner {
 }
 
 /// The levels of a vertex in the order of its slots, with a check that every slot is there once.
-pub(super) async fn levels(buffer: &Arc<dyn Buffer>, vertex: &Vertex) -> Vec<Level> {
+pub(super) async fn levels(buffer: &Arc<dyn Buffer>, vertex: &VertexSettings) -> Vec<Level> {
     let what = format!("levels of {}", vertex.name);
     for _ in 0..RETRIES_MAX {
         match within(&what, buffer.levels(&vertex.name)).await {
@@ -352,7 +352,7 @@ pub(super) async fn levels(buffer: &Arc<dyn Buffer>, vertex: &Vertex) -> Vec<Lev
 }
 
 /// The level of one slot.
-pub(super) async fn level(buffer: &Arc<dyn Buffer>, vertex: &Vertex, slot: Slot) -> Level {
+pub(super) async fn level(buffer: &Arc<dyn Buffer>, vertex: &VertexSettings, slot: Slot) -> Level {
     let mut all = levels(buffer, vertex).await;
     let at = all.iter().position(|level| level.place.slot == slot).expect("the slot belongs to the vertex");
     all.swap_remove(at)

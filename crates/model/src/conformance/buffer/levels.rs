@@ -1,11 +1,11 @@
 //! Levels: how much lies in each slot, exactly.
 
+use super::Bench;
 use super::kit::{Crew, Owner, body, level, levels, output, place, slot, slot_unit, source, within, world};
-use super::{Bench, Vertex};
-use crate::door::buffer::{Commit, Level, Passage};
+use crate::door::buffer::{Commit, Level, Passage, VertexSettings};
 use crate::{Position, Progress, Slot};
 
-fn empty(vertex: &Vertex, slot: Slot) -> Level {
+fn empty(vertex: &VertexSettings, slot: Slot) -> Level {
     let place = place(&vertex.name, slot);
     Level { place, frames: 0, messages: 0, bytes: 0, last: 0, progress: Progress::default() }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::resolve::{self, PipelineSettings, VertexKind, VertexSettings};
-use connect::buffer::journal::{JournalBuffer, VertexSettings as BufferSettings, note_source};
+use connect::buffer::journal::{JournalBuffer, note_source};
 use journal::{FileDisk, Journal};
 use model::Epoch;
 use model::door::buffer::Buffer;
@@ -114,12 +114,7 @@ pub(super) fn buffer(
     graph: &Graph,
 ) -> Result<OpenBuffer, Error> {
     let Some(journal) = journal else { return Ok((None, Epoch(0))) };
-    let of_vertex = |vertex: connect::buffer::broker::VertexSettings| {
-        let connect::buffer::broker::VertexSettings { name, topology, writers, messages_max, bytes_max } =
-            vertex;
-        BufferSettings { name, topology, writers, messages_max, bytes_max }
-    };
-    let vertices = worker::wire::buffers(pipeline, graph).into_iter().map(of_vertex).collect();
+    let vertices = worker::wire::buffers(pipeline, graph);
     let buffer =
         JournalBuffer::open(journal.clone(), vertices).map_err(|error| Error::Buffer(error.chain()))?;
     let floor = buffer.highest_epoch();

@@ -5,22 +5,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use connect::udf::{Component, probe};
-use model::door::chain;
+use connect::udf::Component;
+use connect::udf::probe::{Found, Vigil};
 use tokio::sync::{Notify, watch};
 
 use crate::local::process::{self, State};
-
-/// Waits between questions until the first yes; short at first, since a process that starts is there within
-/// milliseconds.
-const LOOK_MIN: Duration = Duration::from_millis(5);
-const LOOK_MAX: Duration = Duration::from_millis(250);
-/// Between questions to a process that is ready.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// So many questions in a row without a yes make a process that was ready count as not ready.
-const MISSES_MAX: u32 = 3;
 
 /// What is known of one container.
 #[derive(Clone)]
@@ -122,26 +112,12 @@ impl Probe {
 
     /// Asks one process again and again.
     async fn ask(&self, pid: u32) {
-        let mut probe = probe::Probe::new(self.component, self.directory.clone());
-        let (mut wait, mut misses) = (LOOK_MIN, 0);
+        let mut vigil = Vigil::new(self.component, self.directory.clone());
         loop {
-            match probe.ask().await {
-                Ok(()) => {
-                    misses = 0;
-                    self.say(Answer { pid, is_ready: true, lost: None });
-                }
-                Err(why) => {
-                    misses += 1;
-                    let was_ready = self.tell.borrow().pid == pid && self.tell.borrow().is_ready;
-                    if was_ready && misses >= MISSES_MAX {
-                        wait = LOOK_MIN;
-                        self.say(Answer { pid, is_ready: false, lost: Some(chain(&why)) });
-                    }
-                }
+            match vigil.next().await {
+                Found::Ready => self.say(Answer { pid, is_ready: true, lost: None }),
+                Found::Lost(why) => self.say(Answer { pid, is_ready: false, lost: Some(why) }),
             }
-            let is_ready = self.tell.borrow().pid == pid && self.tell.borrow().is_ready;
-            tokio::time::sleep(if is_ready { LOOK_AGAIN } else { wait }).await;
-            wait = (wait * 2).min(LOOK_MAX);
         }
     }
 

@@ -40,7 +40,7 @@ pub(super) fn prepare(parts: &Parts, kept: &Kept, worker: &WorkerName) -> Result
             }
             Program::Process(program) => {
                 let directories = Directories::below(&parts.run_dir, parts.next_container());
-                let component = component(&name).ok_or_else(|| Error::Unknown {
+                let component = Component::of_container(&name).ok_or_else(|| Error::Unknown {
                     what: format!("container {name} of vertex {}", kept.settings.name),
                 })?;
                 code.directories.insert(name, directories.sockets.clone());
@@ -62,14 +62,6 @@ pub(super) fn clean<'a>(sockets: impl Iterator<Item = &'a PathBuf>, run_dir: &Pa
             }
         }
     }
-}
-
-/// What a container of this name is for.
-fn component(name: &str) -> Option<Component> {
-    use Component::{FallbackSink, Map, OnSuccessSink, Sink, Source, Transformer};
-    [Source, Transformer, Map, Sink, FallbackSink, OnSuccessSink]
-        .into_iter()
-        .find(|component| component.container() == name)
 }
 
 /// Whose user code is prepared.

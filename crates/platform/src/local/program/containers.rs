@@ -5,7 +5,7 @@
 use std::fmt;
 
 use api::spec::stock::Volume;
-use api::spec::{AbstractSink, Container, MonoVertexSpec, PipelineSpec, Sink, Source, Udf};
+use api::spec::{AbstractSink, Container, MonoVertexSpec, PipelineSpec, PipelineVertex, Sink, Source, Udf};
 
 /// A container with user code.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,11 +28,13 @@ impl fmt::Display for UserContainer {
 
 /// The user containers of a pipeline.
 pub fn of_pipeline(spec: &PipelineSpec) -> Vec<UserContainer> {
-    let of_vertex = spec.vertices.iter().flat_map(|vertex| {
-        let parts = (vertex.source.as_ref(), vertex.udf.as_ref(), vertex.sink.as_ref());
-        collect(&vertex.name, parts, &vertex.volumes)
-    });
-    of_vertex.collect()
+    spec.vertices.iter().flat_map(of_vertex).collect()
+}
+
+/// The user containers of one vertex of a pipeline.
+pub fn of_vertex(vertex: &PipelineVertex) -> Vec<UserContainer> {
+    let parts = (vertex.source.as_ref(), vertex.udf.as_ref(), vertex.sink.as_ref());
+    collect(&vertex.name, parts, &vertex.volumes)
 }
 
 /// The user containers of a mono vertex of that name.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::UNIX_EPOCH;
 
 use api::resolve::PipelineSettings;
 use api::spec::status::{Revision as RevisionEntry, Rollout, RolloutKind, VertexStatus};
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use super::material::Material;
 use super::record::Record;
 use super::runner::now;
-use crate::local::engine::{Engine, Object as EngineObject, Reported};
+use crate::local::engine::{Engine, Object as EngineObject};
 use crate::local::snapshot::{self, Snapshot};
 use crate::view::{Finding, History, HistoryEntry, Incident, Object, Revision, Vertex, Worker};
 
@@ -101,7 +100,7 @@ impl View {
             ..envelope(record, material)
         };
         Self {
-            incidents: engine.incidents().into_iter().map(|found| incident(&record.name, found)).collect(),
+            incidents: engine.incidents().into_iter().map(|found| found.view(&record.name)).collect(),
             findings: why::explain(wanted, seen, plan, now()),
             history: history(plan),
             numbers: plan.numbers.clone(),
@@ -277,8 +276,12 @@ fn is_of_interest(rollout: &Rollout) -> bool {
     rollout.started_at.is_some() || rollout.rolled_back.is_some()
 }
 
-/// Where a rollout stands, in a line.
+/// Where a rollout stands, in a line. The way back is the same whatever was tried, so it is not named.
 fn rollout_line(rollout: &Rollout) -> String {
+    if let Some(back) = &rollout.rolled_back {
+        let verb = if rollout.started_at.is_some() { "rolling back" } else { "rolled back" };
+        return format!("{verb} to {}: {}", back.to, back.reason);
+    }
     let mut line = format!("{:?}", rollout.kind);
     if let (Some(step), Some(steps)) = (rollout.step, rollout.steps) {
         write!(line, " {step}/{steps}").expect(WRITABLE);
@@ -286,9 +289,7 @@ fn rollout_line(rollout: &Rollout) -> String {
     if let Some(weight) = rollout.weight {
         write!(line, ", {weight} %").expect(WRITABLE);
     }
-    if let Some(back) = &rollout.rolled_back {
-        write!(line, ": rolled back to {}: {}", back.to, back.reason).expect(WRITABLE);
-    } else if let Some(reason) = &rollout.reason {
+    if let Some(reason) = &rollout.reason {
         write!(line, ": {reason}").expect(WRITABLE);
     }
     line
@@ -306,23 +307,6 @@ fn held_by(hold: &Hold) -> String {
         Why::Idle => format!("{unit} is idle"),
         Why::Waiting { writer } => format!("messages that {writer} wrote wait in {unit}"),
         Why::Unseen { writer } => format!("{writer} has written to {unit} what nobody has looked at"),
-    }
-}
-
-fn incident(object: &str, found: Reported) -> Incident {
-    let Reported { vertex, replica, incident } = found;
-    let connect::incident::Incident { container, code, message, details, messages, at } = incident;
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Incident {
-        at: Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
-        object: object.to_owned(),
-        vertex,
-        replica,
-        container,
-        code: code.into_owned(),
-        message,
-        details,
-        messages: messages.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -346,4 +330,27 @@ fn history(plan: &Plan) -> History {
         (vertex.clone(), status.revisions.iter().map(|found| entry(vertex, found)).collect())
     };
     plan.vertices.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use api::spec::status::RolledBack;
+
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_version_that_was_given_up_names_no_strategy() {
+        let back = RolledBack {
+            from: "b".to_owned(),
+            to: "a".to_owned(),
+            reason: "1 of 3 queries failed".to_owned(),
+            at: None,
+        };
+        for kind in [RolloutKind::RollingUpdate, RolloutKind::Canary, RolloutKind::BlueGreen] {
+            let rollout = Rollout { kind, rolled_back: Some(back.clone()), ..Rollout::default() };
+            assert_eq!(rollout_line(&rollout), "rolled back to a: 1 of 3 queries failed");
+            let rollout = Rollout { reason: Some("1 of 2 updated".to_owned()), rolled_back: None, ..rollout };
+            assert_eq!(rollout_line(&rollout), format!("{kind:?}: 1 of 2 updated"));
+        }
+    }
 }

@@ -11,11 +11,11 @@ use tokio::sync::{oneshot, watch};
 use super::roles::{End, Job};
 use super::{Flood, units};
 use crate::UnitId;
+use crate::conformance::buffer::Bench;
 use crate::conformance::buffer::kit::{Crew, levels, within, within_or};
 use crate::conformance::buffer::survey::{check, try_survey};
-use crate::conformance::buffer::{Bench, Vertex};
 use crate::door::Class;
-use crate::door::buffer::Buffer;
+use crate::door::buffer::{Buffer, VertexSettings};
 
 /// Moves of one flood, unless everything has arrived before.
 const MOVES: u64 = 60;
@@ -122,7 +122,7 @@ impl<'a> Assigner<'a> {
     }
 
     /// Stops every unit in order, and gives the buffer with the numbers of moves and restarts.
-    pub(super) async fn finish(mut self, world: &[Vertex]) -> (Arc<dyn Buffer>, u64, u64) {
+    pub(super) async fn finish(mut self, world: &[VertexSettings]) -> (Arc<dyn Buffer>, u64, u64) {
         self.wait_until_settled(world).await;
         loop {
             for unit in self.units.clone() {
@@ -335,7 +335,7 @@ impl<'a> Assigner<'a> {
     }
 
     /// What the sinks have read they settle as well.
-    async fn wait_until_settled(&mut self, world: &[Vertex]) {
+    async fn wait_until_settled(&mut self, world: &[VertexSettings]) {
         within("everything is settled", async {
             loop {
                 let buffer = self.buffer.clone().expect("there is a buffer between restarts");

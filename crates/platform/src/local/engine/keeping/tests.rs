@@ -6,11 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use connect::buffer::journal::{JournalBuffer, VertexSettings};
+use connect::buffer::journal::JournalBuffer;
 use journal::sim_disk::SimDisk;
 use journal::{Journal, Options};
 use keeper::Fleet;
-use model::door::buffer::WhenFull;
+use model::door::buffer::{VertexSettings, WhenFull};
 use model::door::sink::{Outcome, Sink};
 use model::door::source::{Answer, Answers, Batch, Memory, Opened, Receipt, Source};
 use model::verdict::Condition;
