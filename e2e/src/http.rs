@@ -7,6 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
+
+use crate::secure;
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -38,6 +43,16 @@ impl Client {
         Ok(Self { stream: BufReader::new(Box::new(stream)) })
     }
 
+    /// Connects to a port with TLS, whatever its certificate, as those do who look at the ports of a cluster.
+    pub fn connect_securely(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let connection = ClientConnection::new(secure::config(&[]), name).map_err(io::Error::other)?;
+        Ok(Self { stream: BufReader::new(Box::new(StreamOwned::new(connection, stream))) })
+    }
+
     /// Connects to a socket file.
     pub fn connect_to_file(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
@@ -52,7 +67,12 @@ impl Client {
 
     /// Gets a path.
     pub fn get(&mut self, path: &str) -> io::Result<Answer> {
-        self.request("GET", path, &[], &[])
+        self.get_with(path, &[])
+    }
+
+    /// Gets a path with these headers.
+    pub fn get_with(&mut self, path: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+        self.request("GET", path, headers, &[])
     }
 
     fn request(
@@ -82,7 +102,8 @@ impl Client {
         }
         let status =
             line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| broken("no status"))?;
-        let mut length = None;
+        // Such an answer has no body, and says nothing about its length.
+        let mut length = (status == 204).then_some(0);
         loop {
             let mut header = String::new();
             self.stream.read_line(&mut header)?;

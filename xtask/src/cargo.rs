@@ -113,7 +113,7 @@ fn text(value: &Value) -> Result<&str> {
 }
 
 /// The target triple of this machine.
-fn host() -> Result<String> {
+pub(crate) fn host() -> Result<String> {
     let version = output(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("`rustc -vV` does not name its host")?.to_owned())

@@ -1,4 +1,4 @@
-//! The only build tool: `cargo xtask check`, `test`, `gen`, `sim`, `e2e` and `bench`.
+//! The only build tool: `cargo xtask check`, `test`, `gen`, `image`, `sim`, `e2e` and `bench`.
 //!
 //! This file reads the command line and nothing else; each command has its module. Invariant: `check` needs nothing
 //! but the toolchain, and what the other commands need they find, install below `target/`, or name as skipped.
@@ -16,6 +16,7 @@ mod check;
 mod deps;
 mod finding;
 mod generate;
+mod image;
 mod licenses;
 mod python;
 mod rules;
@@ -43,6 +44,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Make what an image builder needs for a container image: static programs and a Dockerfile.
+    Image(image::Arguments),
     /// Run the simulation tests in release mode with many seeds.
     Sim(suite::Sim),
     /// Run the long form of the end-to-end tests in release mode.
@@ -66,6 +69,7 @@ fn run(command: Command) -> Result<()> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => suite::test(&arguments),
         Command::Gen { check } => generate(check),
+        Command::Image(arguments) => image::run(&arguments),
         Command::Sim(arguments) => suite::sim(&arguments),
         Command::E2e(arguments) => suite::e2e(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

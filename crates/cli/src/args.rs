@@ -15,10 +15,12 @@ use platform::local::secrets::Assignment;
 use crate::exit::{Exit, Outcome};
 use crate::isb::IsbOptions;
 
+pub(crate) mod controller;
 pub(crate) mod install;
 pub(crate) mod isbsvc;
 pub(crate) mod site;
 
+use controller::ControllerArgs;
 use install::InstallArgs;
 use isbsvc::IsbsvcArgs;
 use site::{SiteCommand, UpArgs};
@@ -46,9 +48,14 @@ pub(crate) enum Command {
     Up(Box<UpArgs>),
     #[command(flatten)]
     Site(SiteCommand),
+    /// Keep the units of one object as the environment describes it: for pods.
+    #[command(hide = true)]
+    Daemon,
     /// Run one worker as the environment describes it: for pods and --isolate.
     #[command(hide = true)]
     Processor(ProcessorArgs),
+    #[command(about = "Look after the objects of a Kubernetes cluster")]
+    Controller(ControllerArgs),
     #[command(about = "Make, check, show and remove what a pipeline keeps on a NATS JetStream server")]
     Isbsvc(IsbsvcArgs),
     #[command(about = "Print what a cluster needs to run pipelines, for kubectl apply")]

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// The longest path of a socket that every system takes.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 
+/// Variables of a pod or of kubectl that matter to us under their own names.
+const OTHERS: [&str; 4] = ["NAMESPACE", "HOSTNAME", "KUBECONFIG", "KUBERNETES_SERVICE_HOST"];
+
 /// The environment of this process.
 pub(crate) struct Environment {
     /// Where we were started; `.` when that directory is gone.
@@ -45,6 +48,11 @@ impl Environment {
         self.variables.get(name).cloned()
     }
 
+    /// Where kubectl looks when nobody says.
+    pub(crate) fn kubeconfig_default(&self) -> Option<PathBuf> {
+        self.home.as_ref().map(|home| home.join(".kube/config"))
+    }
+
     /// Where state directories are when none is given; `None` without a home directory.
     pub(crate) fn state_home(&self) -> Option<PathBuf> {
         let of_home = || self.home.as_ref().map(|home| home.join(".local/state"));
@@ -77,7 +85,8 @@ impl Environment {
 fn variables() -> BTreeMap<String, String> {
     let all = std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-    let is_ours = |name: &str| name.starts_with("TIDEGATE_") || name.starts_with("NUMAFLOW_");
+    let is_ours =
+        |name: &str| name.starts_with("TIDEGATE_") || name.starts_with("NUMAFLOW_") || OTHERS.contains(&name);
     all.filter(|(name, text)| is_ours(name) && !text.is_empty()).collect()
 }
 

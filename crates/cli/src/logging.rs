@@ -29,9 +29,8 @@ pub(crate) fn start(
     let default = if is_quiet { "error" } else { "warn" };
     let filter = match &environment.log_filter {
         Some(text) => EnvFilter::try_new(text).with_context(|| format!("understand RUST_LOG={text}"))?,
-        None => {
-            EnvFilter::try_new(format!("{default},user_code=info,run=info")).context("make the log filter")?
-        }
+        None => EnvFilter::try_new(format!("{default},user_code=info,run=info,tidegate_platform::kube=info"))
+            .context("make the log filter")?,
     };
     let ours = tracing_subscriber::fmt::layer().with_writer(Writer(Arc::clone(screen)));
     let ours = match format {

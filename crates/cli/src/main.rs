@@ -5,6 +5,9 @@
 
 mod args;
 mod client;
+mod cluster;
+mod controller;
+mod daemon;
 mod environment;
 mod examples;
 mod exit;
@@ -43,9 +46,11 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command, environment: &Environment) -> Outcome {
     match command {
+        Command::Daemon => daemon::daemon(environment),
         Command::Processor(_) => processor::processor(environment),
         Command::Run(args) => run::run(&args, environment),
         Command::Up(args) => up::up(&args, environment),
+        Command::Controller(args) => controller::controller(&args, environment),
         Command::Site(command) => site::run(command, environment),
         Command::Isbsvc(args) => isbsvc::isbsvc(&args, environment),
         Command::Install(args) => install::install(&args),

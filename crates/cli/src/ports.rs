@@ -22,11 +22,9 @@ pub(crate) async fn listen(address: Option<IpAddr>, port: u16) -> Result<Port> {
         return Ok(Port::bind(SocketAddr::new(address, port)).await?);
     }
     // Takes callers of both families where there are two.
-    match Port::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)).await {
-        Ok(port) => Ok(port),
-        Err(_) => {
-            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-            Port::bind(address).await.with_context(|| format!("serve port {port}"))
-        }
+    if let Ok(port) = Port::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)).await {
+        return Ok(port);
     }
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+    Port::bind(address).await.with_context(|| format!("serve port {port}"))
 }

@@ -92,17 +92,6 @@ async fn run(settings: Settings) -> Outcome {
         watermarks: watermarks(&settings, vertex, &watermark),
     };
     let serving = Serving::open(settings.ports.as_ref(), station, &incidents).await?;
-    let context = Context {
-        pipeline: Name::new(&pipeline.name),
-        vertex: Name::new(&vertex.name),
-        replica: settings.replica,
-        user_code_directory: settings.sockets_default.clone(),
-        secrets: settings.values.secrets().clone(),
-        incidents: incidents.clone(),
-        http_bind: settings.http_bind,
-        inputs: Inputs::default(),
-        limits: Limits::of(vertex),
-    };
     let graph = Graph::of(pipeline);
     let mut background = JoinSet::new();
     let outcome = async {
@@ -111,7 +100,7 @@ async fn run(settings: Settings) -> Outcome {
             () = signals.next() => return Ok(Exit::Done),
         };
         let surroundings = Surroundings {
-            context,
+            context: context(&settings, vertex, &incidents),
             directories: &settings.sockets,
             graph: &graph,
             buffer: Some(buffer),
@@ -143,6 +132,21 @@ async fn run(settings: Settings) -> Outcome {
     let outcome = outcome.await;
     serving.close().await;
     outcome
+}
+
+/// What connectors have to know.
+fn context(settings: &Settings, vertex: &VertexSettings, incidents: &Incidents) -> Context {
+    Context {
+        pipeline: Name::new(&settings.pipeline.name),
+        vertex: Name::new(&vertex.name),
+        replica: settings.replica,
+        user_code_directory: settings.sockets_default.clone(),
+        secrets: settings.values.secrets().clone(),
+        incidents: incidents.clone(),
+        http_bind: settings.http_bind,
+        inputs: Inputs::default(),
+        limits: Limits::of(vertex),
+    }
 }
 
 /// The buffer of the pipeline and its notes.

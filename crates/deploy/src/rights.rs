@@ -107,13 +107,14 @@ fn rules(settings: &Settings) -> Value {
             "resources": ["pods", "services", "configmaps", "persistentvolumeclaims"],
             "verbs": all,
         }),
-        // Secrets are never watched: the controller reads those it has made or an object names, one by one.
+        // Secrets are never listed: the controller reads those it has made or an object names, one by one.
         json!({
             "apiGroups": [""],
             "resources": ["secrets"],
-            "verbs": ["create", "get", "list", "update", "patch", "delete"],
+            "verbs": ["create", "get", "patch", "delete"],
         }),
         json!({"apiGroups": ["apps"], "resources": ["deployments", "statefulsets"], "verbs": all}),
+        json!({"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "watch", "patch", "delete"]}),
         json!({"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": all}),
         json!({
             "apiGroups": ["", "events.k8s.io"],

@@ -86,6 +86,8 @@ pub struct Orders {
 pub struct Owners {
     settings: OwnersSettings,
     floor: Epoch,
+    /// The number of the first orders.
+    first: u64,
     vertices: BTreeMap<Name, Ownership>,
 }
 
@@ -104,7 +106,24 @@ struct Ownership {
 impl Owners {
     /// Nobody owns anything. Every epoch that is given lies above `floor`.
     pub fn new(floor: Epoch, settings: OwnersSettings) -> Self {
-        Self { settings, floor, vertices: BTreeMap::new() }
+        Self { settings, floor, first: 0, vertices: BTreeMap::new() }
+    }
+
+    /// Orders are numbered from here on, above whatever workers may have followed before there was this.
+    pub fn begin_at(&mut self, number: u64) {
+        self.first = number;
+    }
+
+    /// A worker has these units since before anything was decided here, and keeps them for as long as nothing else is
+    /// wanted. What was decided here already stays.
+    pub fn adopt(&mut self, vertex: &Name, worker: Incarnation, units: &BTreeMap<Unit, Epoch>, now: Time) {
+        let ownership = self.vertex(vertex);
+        ownership.heard.insert(worker, now);
+        for (unit, epoch) in units {
+            if ownership.book.adopt(unit, &worker, epoch.0) {
+                ownership.target.insert(*unit, worker);
+            }
+        }
     }
 
     /// From the next turn on these are the bounds.
@@ -168,9 +187,9 @@ impl Owners {
     }
 
     fn vertex(&mut self, vertex: &Name) -> &mut Ownership {
-        let floor = self.floor;
+        let (floor, first) = (self.floor, self.first);
         self.vertices.entry(vertex.clone()).or_insert_with(|| Ownership {
-            book: Book::new(floor.0),
+            book: Book::new(floor.0).numbered_from(first),
             target: BTreeMap::new(),
             heard: BTreeMap::new(),
             workers: BTreeMap::new(),

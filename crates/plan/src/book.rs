@@ -25,7 +25,7 @@ struct Ownership<W> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hold<W> {
-    /// Given to a worker by the orders with number `since`.
+    /// Given to a worker by the orders with number `since`; 0 when it had the unit before there was this book.
     Given { to: W, since: u64 },
     /// Not in the orders of its former owner from number `at` on.
     Taken { from: W, at: u64 },
@@ -76,6 +76,28 @@ impl<U: Ord + Clone, W: Ord + Clone> Book<U, W> {
         Self { number: 0, floor, units: BTreeMap::new() }
     }
 
+    /// The same book with the numbers of its orders from here on, which must be above those of any book whose orders
+    /// somebody may still follow.
+    #[must_use]
+    pub fn numbered_from(self, number: u64) -> Self {
+        Self { number: self.number.max(number), ..self }
+    }
+
+    /// Notes that a worker has a unit since before there was this book; it goes on as if it had been given here. Gives
+    /// false when the book knows better: the unit was given here, or somebody has it under a higher epoch.
+    pub fn adopt(&mut self, unit: &U, worker: &W, epoch: u64) -> bool {
+        let is_known = self.units.get(unit).is_some_and(|known| match &known.hold {
+            Hold::Given { to: _, since } => *since > 0 || known.epoch >= epoch,
+            Hold::Taken { .. } => true,
+            Hold::Free => known.epoch > epoch.max(self.floor),
+        });
+        if !is_known {
+            let hold = Hold::Given { to: worker.clone(), since: 0 };
+            self.units.insert(unit.clone(), Ownership { epoch, hold });
+        }
+        !is_known
+    }
+
     /// The book that brings what is owned one step nearer to `target`; equal to this one when nothing is to be done.
     ///
     /// A unit in the wrong hands is taken from its owner first, and given to the next one once the owner has released
@@ -95,7 +117,7 @@ impl<U: Ord + Clone, W: Ord + Clone> Book<U, W> {
         for (unit, ownership) in &mut next.units {
             if let Some(hold) = step(unit, &ownership.hold, target.get(unit), seen, next.number) {
                 if matches!(hold, Hold::Given { .. }) {
-                    ownership.epoch = ownership.epoch.max(reported(unit, seen)) + 1;
+                    ownership.epoch = ownership.epoch.max(self.floor).max(reported(unit, seen)) + 1;
                 }
                 ownership.hold = hold;
                 changed = true;

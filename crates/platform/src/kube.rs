@@ -3,7 +3,31 @@
 //! idempotent and carries one field manager, so that doing it twice, or by two controllers after another, is doing it
 //! once.
 
+pub mod act;
 pub mod client;
+pub mod controller;
+pub mod daemon;
+pub mod events;
+pub mod lease;
+pub mod names;
+pub mod object;
+pub mod render;
+pub mod store;
 
 /// Who we are in the `managedFields` of objects.
 pub const FIELD_MANAGER: &str = "tidegate";
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        // Some errors print their causes as well.
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = next.source();
+    }
+    text
+}

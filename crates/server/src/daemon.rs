@@ -8,6 +8,7 @@ mod answers;
 mod grpc;
 mod json;
 mod metrics;
+pub mod owner;
 mod rest;
 
 use std::sync::Arc;
@@ -125,6 +126,17 @@ pub struct ReplicaErrors {
     pub replica: String,
     /// The errors, by container, the oldest first.
     pub errors: Vec<Entry>,
+}
+
+/// Answers callers and the owner of the daemon until `shutdown` is cancelled; then lets them finish.
+pub async fn serve_owned(
+    daemon: Arc<dyn Daemon>,
+    owner: owner::Owner,
+    port: Port,
+    shutdown: CancellationToken,
+) {
+    let router = rest::router(Arc::clone(&daemon)).merge(grpc::router(daemon)).merge(owner::router(owner));
+    port.serve(router, shutdown).await;
 }
 
 /// Answers callers until `shutdown` is cancelled; then lets them finish.

@@ -42,6 +42,9 @@ pub fn report_key(vertex: &str, worker: &str) -> String {
     format!("report.{vertex}.{worker}")
 }
 
+/// The number of a report after which nothing more comes of a life.
+pub const LAST_WORD: u64 = u64::MAX;
+
 /// What all reports lie under.
 pub const REPORTS: &str = "report";
 
@@ -71,6 +74,15 @@ impl Remote {
         let incarnation = first.incarnation;
         let (told, _) = watch::channel(Orders::none(incarnation));
         Self { incarnation, told, heard: Mutex::new(Heard { count: 1, report: first }) }
+    }
+
+    /// A life that is under way: until something else is ordered it is to own what it says that it has.
+    pub fn going_on(first: Report) -> Self {
+        let units = first.units.iter().map(|unit| (unit.unit, unit.epoch)).collect();
+        let orders = Orders { number: first.followed, units, ..Orders::none(first.incarnation) };
+        let remote = Self::new(first);
+        remote.told.send_replace(orders);
+        remote
     }
 
     /// Which life it is.
@@ -182,7 +194,7 @@ impl Post<'_> {
 
     /// Says how the worker ended, and that it holds nothing any more.
     pub async fn last_word(&self, standing: &Standing) -> Result<(), Error> {
-        let report = self.report(u64::MAX, standing.clone());
+        let report = self.report(LAST_WORD, standing.clone());
         self.mail.put(&report_key(self.vertex, self.worker), report.encode()).await
     }
 

@@ -8,6 +8,7 @@
 mod alerts;
 mod control;
 mod crash;
+mod daemon;
 mod grid;
 mod jetstream;
 mod misbehaviour;

@@ -94,6 +94,19 @@ pub(crate) fn read_whole(variable: &str, text: &str) -> Result<Object> {
     }
 }
 
+/// A pipeline or a mono vertex as JSON; `what` names it in complaints.
+pub(crate) fn read_json(what: &str, manifest: &serde_json::Value) -> Result<Object> {
+    let text = manifest.to_string();
+    let (mut objects, _) = api::load([(what, text.as_bytes())]).accept().map_err(|complaints| {
+        anyhow!("understand {what}: {}", api::complaint::to_text(&complaints).trim_end())
+    })?;
+    match (objects.pop(), objects.is_empty()) {
+        (Some(Loaded::Pipeline(pipeline)), true) => Ok(Object::Pipeline(pipeline)),
+        (Some(Loaded::MonoVertex(mono)), true) => Ok(Object::Mono(mono)),
+        _ => bail!("understand {what}: it is not one Pipeline or MonoVertex"),
+    }
+}
+
 /// A vertex in a variable.
 pub(crate) fn read_vertex(variable: &str, text: &str) -> Result<Subject> {
     match read_object(variable, text)? {

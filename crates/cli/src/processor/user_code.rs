@@ -63,7 +63,7 @@ impl UserCode {
     /// Waits until something is known that was not when this was looked at last; for ever when nothing can change.
     pub(super) async fn changed(&mut self) {
         if self.known.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::check::Checked;
-use api::resolve::VertexKind;
+use api::resolve::{PipelineSettings, VertexKind};
 use api::revision::Revision;
 use api::{MonoVertex, Pipeline};
 use connect::incident::Incident;
@@ -22,7 +22,7 @@ use connect::store::Pools;
 use journal::{FileDisk, Journal};
 use keeper::Picture;
 use plan::Time;
-use plan::seen::WorkerName;
+use plan::seen::{WorkerName, WorkerState};
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -37,7 +37,9 @@ use super::state::{StateDir, process_name};
 use crate::view;
 
 mod apart;
+mod away;
 mod crew;
+mod figures;
 mod gauge;
 mod inside;
 pub mod keeping;
@@ -50,17 +52,22 @@ mod seen;
 mod storage;
 mod units;
 mod user_code;
+mod wishes;
 
 pub use apart::Processes;
+pub use away::Meeting;
+pub use figures::{PartitionFigures, VertexFigures};
+pub(crate) use open::refuse_what_cannot_run;
 pub(super) use parts::{alone, exclusive};
 pub use run::Drained;
+pub(super) use seen::held_by;
 pub use storage::{Storage, remove};
 
+use away::{Adoption, Away};
 use crew::Crew;
 use gauge::Gauges;
 use keeping::{Keeping, WorkerView};
-use open::refuse_what_cannot_run;
-use parts::{Kept, Parts};
+use parts::{Here, Kept, Parts, Ways};
 
 /// The time between turns while nothing happens.
 const TURN_EVERY: Duration = Duration::from_millis(100);
@@ -220,7 +227,14 @@ pub struct Engine {
     due: Instant,
     soon: u32,
     clock: Clock,
-    journal: Option<Arc<Journal<FileDisk>>>,
+    /// While it is not known yet who owns what already; only where workers are away.
+    adoption: Option<Adoption>,
+    /// What is wished, where workers are away.
+    wished: wishes::Wished,
+    /// The journal, and where it is.
+    /// What was done in each partition.
+    progress: figures::Progress,
+    journal: Option<(Arc<Journal<FileDisk>>, PathBuf)>,
     /// What runs for the buffer as long as the engine does.
     _background: JoinSet<()>,
     gauges: Gauges,
@@ -231,18 +245,42 @@ pub struct Engine {
 /// The time of day, which never goes back while the engine lives.
 struct Clock {
     begun: Instant,
-    since_epoch: Duration,
+    begun_at: model::Time,
 }
 
 impl Clock {
     fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { begun: Instant::now(), since_epoch }
+        let nanos = i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX);
+        Self { begun: Instant::now(), begun_at: model::Time::from_nanos(nanos) }
     }
 
     fn now(&self) -> model::Time {
-        let nanos = (self.since_epoch + self.begun.elapsed()).as_nanos();
-        model::Time::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+        self.begun_at.after(self.begun.elapsed())
+    }
+}
+
+/// An object that can be run, with what it comes to.
+struct Shape {
+    object: Object,
+    values: Values,
+    pipeline: PipelineSettings,
+    graph: Graph,
+}
+
+impl Shape {
+    fn of(object: Object, values: Values) -> Result<Self, Error> {
+        let pipeline = object.settings();
+        let graph = match &object {
+            Object::Pipeline(_) => Graph::of(&pipeline),
+            Object::Mono(_) => Graph::default(),
+        };
+        refuse_what_cannot_run(&pipeline)?;
+        Ok(Self { object, values, pipeline, graph })
+    }
+
+    fn parts(&self) -> (&Object, &PipelineSettings, &Graph) {
+        (&self.object, &self.pipeline, &self.graph)
     }
 }
 
@@ -261,36 +299,67 @@ impl Engine {
     /// Opens journal and buffers. Nothing runs, and no source is read.
     pub async fn open(config: Config) -> Result<Self, Error> {
         let Config { object, values, state, run_dir, host, machine, http_bind, storage } = config;
-        let pipeline = object.settings();
-        let graph = match &object {
-            Object::Pipeline(_) => Graph::of(&pipeline),
-            Object::Mono(_) => Graph::default(),
+        let shape = Shape::of(object, values)?;
+        let processes = match &storage {
+            Storage::Broker { server: _, processes } => processes.clone(),
+            Storage::Journal(_) => None,
         };
-        refuse_what_cannot_run(&pipeline)?;
-        let kept = Box::pin(storage::open(storage, &state, (&object, &pipeline, &graph))).await?;
-        let storage::Kept { buffer, floor, processes, announcements, journal, background } = kept;
-        let mut registry = Registry::default();
-        let families = Families::register(&mut registry);
-        let settings = keeper::Settings::new(pipeline.watermark.clone());
-        let shape = keeping::graph_of(&pipeline, &graph);
-        let keeping = Keeping::new(shape, settings, floor, buffer.clone());
-        let parts = Arc::new(Parts {
-            is_pipeline: matches!(object, Object::Pipeline(_)),
-            pipeline,
-            graph,
-            buffer,
-            processes,
+        let kept = Box::pin(storage::open(storage, &state, shape.parts())).await?;
+        let here = Here {
+            processes: processes.zip(kept.mail.clone()),
             http_bind,
             inputs: Inputs { pools: Pools::of_process(process_name(&state)), ..Inputs::default() },
-            families,
             state,
             run_dir,
             host,
             machine,
             incarnations: AtomicU64::new(fastrand::u64(1..u64::MAX / 2)),
             containers: AtomicU32::new(0),
-        });
+        };
+        Self::with(shape, kept, (Ways::Here(Box::new(here)), Arc::new(Notify::new()))).await
+    }
+
+    /// Opens the buffers of an object whose workers somebody else starts. Who owns what is learnt from them; until the
+    /// first wishes come nothing is changed.
+    pub async fn open_away(object: Object, meeting: Meeting) -> Result<Self, Error> {
+        let shape = Shape::of(object, Values::default())?;
+        let (mut kept, mail) = match meeting {
+            Meeting::Broker(server) => {
+                let mut kept = Box::pin(storage::on_broker(&server, shape.parts())).await?;
+                let mail = kept.mail.take().expect("a broker has a place for notes");
+                (kept, mail)
+            }
+            Meeting::Mail(mail) => (storage::Kept::nothing(), mail),
+        };
         let changed = Arc::new(Notify::new());
+        let away = Arc::new(Away::new(mail, changed.clone()));
+        kept.background.spawn(away.clone().listen());
+        Self::with(shape, kept, (Ways::Away(away), changed)).await
+    }
+
+    async fn with(
+        shape: Shape,
+        kept: storage::Kept,
+        (ways, changed): (Ways, Arc<Notify>),
+    ) -> Result<Self, Error> {
+        let Shape { object, values, pipeline, graph } = shape;
+        let storage::Kept { buffer, floor, mail: _, announcements, journal, background } = kept;
+        let mut registry = Registry::default();
+        let families = Families::register(&mut registry);
+        let settings = keeper::Settings::new(pipeline.watermark.clone());
+        let shape = keeping::graph_of(&pipeline, &graph);
+        let clock = Clock::start();
+        let mut keeping = Keeping::new(shape, settings, floor, buffer.clone());
+        let adoption = match &ways {
+            Ways::Here(_) => None,
+            Ways::Away(_) => {
+                // Workers that are there already know orders of a former life.
+                keeping.begin_at(u64::try_from(clock.now().millis()).unwrap_or(0));
+                Some(Adoption::begun())
+            }
+        };
+        let is_pipeline = matches!(object, Object::Pipeline(_));
+        let parts = Arc::new(Parts { is_pipeline, pipeline, graph, buffer, families, ways });
         let shape = Arc::new(Version { revision: Revision::default(), object, programs: Vec::new(), values });
         let mut crews = BTreeMap::new();
         for vertex in &parts.pipeline.vertices {
@@ -308,7 +377,10 @@ impl Engine {
             changed,
             due: Instant::now(),
             soon: 0,
-            clock: Clock::start(),
+            clock,
+            adoption,
+            wished: wishes::Wished::default(),
+            progress: figures::Progress::default(),
             journal,
             _background: background,
             gauges: Gauges::default(),
@@ -420,12 +492,24 @@ impl Engine {
     /// Everything that has to happen again and again: notes what has ended, decides who owns what, tells the workers.
     /// To be called whenever [`Engine::changed`] returns. Dropping the future loses nothing.
     pub async fn turn(&mut self) -> Result<(), Error> {
+        let outcome = self.turn_once().await;
+        if outcome.is_err() {
+            self.due = Instant::now() + TURN_EVERY;
+        }
+        outcome
+    }
+
+    async fn turn_once(&mut self) -> Result<(), Error> {
         let now = self.clock.now();
         let time = Time::from_millis(now.millis());
         self.reap(time)?;
+        self.hear(time)?;
         let (mut wanted, mut lives) = (BTreeMap::new(), Vec::new());
         for crew in self.crews.values_mut() {
             crew.look(time);
+            for found in crew.found() {
+                self.keeping.adopt(&crew.name, found.incarnation, &found.units, now);
+            }
             wanted.insert(crew.name.clone(), crew.wanted());
             lives.extend(crew.lives().into_iter().map(|(life, gone)| WorkerView {
                 vertex: crew.name.clone(),
@@ -433,6 +517,10 @@ impl Engine {
                 handle: life.handle,
                 gone,
             }));
+        }
+        if self.adopts(&lives) {
+            self.due = Instant::now() + TURN_EVERY;
+            return self.keeping.hold(&lives, now).await.map_err(|error| unreadable(&error));
         }
         self.picture = self.keeping.turn(&lives, &wanted, now).await.map_err(|error| unreadable(&error))?;
         let mut is_moving = false;
@@ -462,6 +550,17 @@ impl Engine {
             () = self.changed.notified() => {}
             () = tokio::time::sleep_until(self.due) => {}
         }
+    }
+
+    /// The time of day that turns go by.
+    pub fn now(&self) -> model::Time {
+        self.clock.now()
+    }
+
+    /// How many workers of a vertex can work.
+    pub fn ready_workers(&self, vertex: &str) -> u32 {
+        let workers = self.crews.get(vertex).into_iter().flat_map(|crew| crew.workers.values());
+        workers.filter(|worker| worker.state == WorkerState::Ready).count() as u32
     }
 
     /// Where sources listen: vertex and URL.
@@ -520,6 +619,34 @@ impl Engine {
         self.crews.get_mut(vertex).ok_or_else(|| Error::Unknown { what: format!("vertex {vertex}") })
     }
 
+    /// Takes note of workers away that are heard of for the first time, and forgets those that were never asked for and
+    /// have fallen silent.
+    fn hear(&mut self, now: Time) -> Result<(), Error> {
+        let Ways::Away(away) = &self.parts.ways else { return Ok(()) };
+        for (vertex, name) in away.names() {
+            let Some(crew) = self.crews.get_mut(&vertex) else { continue };
+            if let Some(member) = crew.hear_of(&name, now)? {
+                let id = self.tasks.spawn(member.run()).id();
+                self.names.insert(id, (vertex, name));
+            }
+        }
+        self.crews.values_mut().for_each(Crew::leave_silent_strangers);
+        Ok(())
+    }
+
+    /// Whether owners so far are still being learnt.
+    fn adopts(&mut self, lives: &[WorkerView]) -> bool {
+        let Some(adoption) = &self.adoption else { return false };
+        let workers = self.crews.values().flat_map(|crew| crew.workers.values());
+        let mut asked_for = workers.filter(|worker| !worker.is_stranger && !worker.is_retired);
+        let everybody_is_heard = asked_for.all(|worker| worker.shown.life().is_some());
+        let survey = self.parts.buffer.is_some().then(|| self.keeping.survey());
+        if adoption.is_over(survey, lives, everybody_is_heard) {
+            self.adoption = None;
+        }
+        self.adoption.is_some()
+    }
+
     /// Takes note of tasks that have ended.
     fn reap(&mut self, now: Time) -> Result<(), Error> {
         while let Some(joined) = self.tasks.try_join_next_with_id() {
@@ -557,8 +684,7 @@ impl Engine {
     }
 
     async fn close_journal(&mut self) -> Result<(), Error> {
-        let Some(journal) = self.journal.take() else { return Ok(()) };
-        let directory = self.parts.state.journal();
+        let Some((journal, directory)) = self.journal.take() else { return Ok(()) };
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         let closed =
             closed.map_err(|error| Error::Task { worker: "journal".to_owned(), why: error.to_string() })?;

@@ -33,6 +33,7 @@ mod wishes;
 
 use events::Events;
 use material::Material;
+pub(crate) use material::object_of;
 use record::{FORMAT_VERSION, Record};
 use runner::{COMMANDS_MAX, Command, Runner, now};
 use show::View;

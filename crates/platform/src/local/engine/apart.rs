@@ -28,13 +28,14 @@ use worker::link::{self, Remote, Report};
 
 use super::Object;
 use super::member::{End, Life, Member, Phase};
+use super::parts::Here;
 use crate::local::program::Program;
 use crate::local::secrets::Kind;
 
 /// After so long without a word a worker counts as silent.
-const SILENT_AFTER: Duration = Duration::from_secs(5);
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// The wait before notes are looked for again that could not be.
-const AGAIN: Duration = Duration::from_millis(200);
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 
 /// How workers become processes.
 #[derive(Clone)]
@@ -47,6 +48,7 @@ pub struct Processes {
 
 /// Everything a life apart needs beside its member.
 pub(super) struct Apart<'a> {
+    pub(super) here: &'a Here,
     pub(super) processes: &'a Processes,
     pub(super) mail: Arc<dyn Mail>,
     /// Where the sockets of each container are.
@@ -56,7 +58,7 @@ pub(super) struct Apart<'a> {
 impl Member {
     /// One life of the worker in a process of its own.
     pub(super) async fn life_apart(&self, apart: Apart<'_>) -> End {
-        let incarnation = self.parts.next_incarnation();
+        let incarnation = apart.here.next_incarnation();
         let (orders, reports) = {
             let worker = self.name.to_string();
             (link::orders_key(&self.vertex, &worker), link::report_key(&self.vertex, &worker))
@@ -146,31 +148,36 @@ impl Member {
         let mut told = 0;
         loop {
             match tokio::time::timeout(SILENT_AFTER, next_report(watch)).await {
-                Err(_) => {
-                    let why = format!("nothing was heard of its process for {SILENT_AFTER:?}");
-                    self.shown.enter(Phase::Failing(why));
-                }
-                Ok(None) => {}
-                Ok(Some(report)) => {
+                Err(_) => self.is_silent(),
+                Ok(Some(report)) if remote.hear(report.clone()) => {
+                    self.note_incidents(&report, &mut told);
                     let is_exhausted = report.standing.is_exhausted;
-                    let (notices, total) = (report.notices.clone(), report.notices_total);
-                    if !remote.hear(report) {
-                        continue;
-                    }
-                    let fresh = usize::try_from(total.saturating_sub(told)).unwrap_or(usize::MAX);
-                    told = total;
-                    for notice in &notices[notices.len().saturating_sub(fresh)..] {
-                        self.incidents.report(incident(notice));
-                    }
                     self.shown.enter(if is_exhausted { Phase::Exhausted } else { Phase::Working });
                 }
+                Ok(_) => {}
             }
+        }
+    }
+
+    /// Nothing was heard of the worker for [`SILENT_AFTER`].
+    pub(super) fn is_silent(&self) {
+        let why = format!("nothing was heard of its process for {SILENT_AFTER:?}");
+        self.shown.enter(Phase::Failing(why));
+    }
+
+    /// Takes note of errors in a report that came after the `told` first ones of its life.
+    pub(super) fn note_incidents(&self, report: &Report, told: &mut u64) {
+        let Report { notices, notices_total, .. } = report;
+        let fresh = usize::try_from(notices_total.saturating_sub(*told)).unwrap_or(usize::MAX);
+        *told = *notices_total;
+        for notice in &notices[notices.len().saturating_sub(fresh)..] {
+            self.incidents.report(incident(notice));
         }
     }
 
     /// Starts the process.
     fn start(&self, apart: &Apart<'_>, incarnation: Incarnation) -> Result<Child, String> {
-        let secrets = self.parts.run_dir.join(format!("{}.s", incarnation.0));
+        let secrets = apart.here.run_dir.join(format!("{}.s", incarnation.0));
         let failed = |error: &dyn std::error::Error| format!("prepare its process: {}", chain(error));
         self.write_secrets(&secrets).map_err(|error| failed(&error))?;
         let mut command = Command::new(&apart.processes.program);
@@ -209,7 +216,7 @@ impl Member {
             ("TIDEGATE_SOCKETS", pairs(sockets.collect())),
             ("TIDEGATE_STAND_INS", pairs(stand_ins.collect())),
             ("TIDEGATE_SECRETS_DIR", secrets.display().to_string()),
-            ("TIDEGATE_HTTP_BIND", self.parts.http_bind.to_string()),
+            ("TIDEGATE_HTTP_BIND", apart.here.http_bind.to_string()),
             ("TIDEGATE_PORTS", "off".to_owned()),
             ("TIDEGATE_PARENT", std::process::id().to_string()),
         ];
@@ -236,15 +243,21 @@ impl Member {
 
 /// The next report that can be read; none when notes cannot be looked at for a while.
 async fn next_report(watch: &mut Box<dyn Watch>) -> Option<Report> {
+    next_note(watch).await.and_then(|(_, report)| report)
+}
+
+/// The next report that can be read, or that a report was taken away, with its key; none when notes cannot be looked at
+/// for a while.
+pub(super) async fn next_note(watch: &mut Box<dyn Watch>) -> Option<(String, Option<Report>)> {
     match watch.next().await {
-        Ok(Change { note: Some(note), .. }) => match Report::decode(&note) {
-            Ok(report) => Some(report),
+        Ok(Change { key, note: Some(note) }) => match Report::decode(&note) {
+            Ok(report) => Some((key, Some(report))),
             Err(error) => {
-                tracing::warn!(error = error.chain(), "a report that cannot be read is passed over");
+                tracing::warn!(key, error = error.chain(), "a report that cannot be read is passed over");
                 None
             }
         },
-        Ok(Change { note: None, .. }) => None,
+        Ok(Change { key, note: None }) => Some((key, None)),
         Err(error) => {
             tracing::debug!(error = error.chain(), "reports cannot be looked for");
             if error.class() == Class::Fatal {

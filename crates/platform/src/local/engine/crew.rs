@@ -16,12 +16,13 @@ use plan::seen::{Signals, WorkerName, WorkerState};
 use tokio::sync::{Notify, Semaphore, watch};
 use worker::{Metrics, Watermark};
 
-use super::member::{Life, Member, Shown, Wish};
-use super::parts::{Division, Kept, Parts};
+use super::member::{Found, Life, Member, Shown, Wish};
+use super::parts::{Division, Kept, Parts, Ways};
 use super::parts::{alone, exclusive};
 use super::seen;
 use super::units::{self, Workers};
 use super::{Error, Reported, replica_number};
+use crate::exchange::WorkerWish;
 
 /// Incidents of workers that are gone, at most.
 const GONE_INCIDENTS_KEPT: usize = 20;
@@ -35,6 +36,8 @@ pub(super) struct Crew {
     division: Division,
     parts: Arc<Parts>,
     changed: Arc<Notify>,
+    /// What is true of every version.
+    shape: Arc<Kept>,
     versions: BTreeMap<Revision, Arc<Kept>>,
     /// Versions that are forgotten once no worker runs them.
     leaving: BTreeSet<Revision>,
@@ -70,6 +73,8 @@ pub(super) struct Worker {
     incidents: Incidents,
     /// It was told to go: it is given nothing.
     pub(super) is_retired: bool,
+    /// It was heard of, and nobody has asked for it: it is given nothing.
+    pub(super) is_stranger: bool,
     pub(super) state: WorkerState,
     pub(super) since: Time,
 }
@@ -100,12 +105,22 @@ impl Worker {
         });
     }
 
+    /// Says that nobody will ever come under this name again; for workers that are away.
+    fn leave(&self) {
+        self.wish.send_replace(Wish::Stop { within: Duration::ZERO });
+    }
+
     fn is_stopped(&self) -> bool {
         *self.wish.borrow() != Wish::Run
     }
 
+    /// It may own something as far as it is asked for.
+    fn is_asked_for(&self) -> bool {
+        !self.is_retired && !self.is_stranger
+    }
+
     fn can_own(&self) -> bool {
-        !self.is_retired && self.state == WorkerState::Ready
+        self.is_asked_for() && self.state == WorkerState::Ready
     }
 
     pub(super) fn incidents(&self) -> u64 {
@@ -122,6 +137,7 @@ impl Crew {
             division: Division::of(&part, &parts.graph),
             parts: parts.clone(),
             changed: changed.clone(),
+            shape: kept.clone(),
             versions: BTreeMap::new(),
             leaving: BTreeSet::new(),
             workers: BTreeMap::new(),
@@ -158,7 +174,8 @@ impl Crew {
     }
 
     pub(super) fn forget(&mut self, keep: &BTreeSet<Revision>) {
-        self.leaving.extend(self.versions.keys().filter(|revision| !keep.contains(*revision)).cloned());
+        let known = self.versions.keys().chain(self.past.keys());
+        self.leaving.extend(known.filter(|revision| !keep.contains(*revision)).cloned());
         self.let_go();
     }
 
@@ -172,7 +189,9 @@ impl Crew {
         for revision in &gone {
             self.versions.remove(revision);
             self.forgotten += self.past.remove(revision).unwrap_or_default().done;
-            self.parts.state.forget(&self.name, revision);
+            if let Ways::Here(here) = &self.parts.ways {
+                here.state.forget(&self.name, revision);
+            }
         }
     }
 
@@ -188,7 +207,12 @@ impl Crew {
         }
         let unknown =
             || Error::Unknown { what: format!("version {} of vertex {}", name.revision, self.name) };
-        let kept = self.versions.get(&name.revision).ok_or_else(unknown)?.clone();
+        let kept = match self.versions.get(&name.revision) {
+            Some(kept) => kept.clone(),
+            // Whoever starts it knows what it runs.
+            None if self.parts.are_away() => self.shape.clone(),
+            None => return Err(unknown()),
+        };
         let replica = replica_number(name)?;
         let who = self.parts.who(&kept.settings);
         let metrics = self.metrics.entry(replica);
@@ -201,6 +225,7 @@ impl Crew {
             wish,
             incidents: incidents.clone(),
             is_retired: false,
+            is_stranger: false,
             state: WorkerState::Starting,
             since: now,
         };
@@ -235,7 +260,82 @@ impl Crew {
         }
     }
 
+    /// What runs a worker that was heard of and that nobody has asked for yet; none when it is known.
+    pub(super) fn hear_of(&mut self, name: &WorkerName, now: Time) -> Result<Option<Member>, Error> {
+        let member = if self.workers.contains_key(name) { None } else { self.ensure(name, now)? };
+        if let (Some(worker), Some(_)) = (self.workers.get_mut(name), &member) {
+            worker.is_stranger = true;
+        }
+        Ok(member)
+    }
+
+    /// Makes what is wished of a worker that is away what counts; gives what listens to it if nothing does.
+    pub(super) fn wish(
+        &mut self,
+        name: &WorkerName,
+        wish: WorkerWish,
+        now: Time,
+    ) -> Result<Option<Member>, Error> {
+        let member = if self.workers.contains_key(name) { None } else { self.ensure(name, now)? };
+        let worker = self.workers.get_mut(name).expect("it was just made sure of");
+        let before = (worker.is_retired, worker.is_stranger);
+        (worker.is_retired, worker.is_stranger) = (wish != WorkerWish::Work, false);
+        self.is_asked |= before != (worker.is_retired, worker.is_stranger);
+        match wish {
+            WorkerWish::Cut => worker.cut(END_WITHIN),
+            WorkerWish::Work | WorkerWish::Retire => {
+                worker.wish.send_if_modified(|told| {
+                    let was_cut = matches!(told, Wish::Cut { .. });
+                    if was_cut {
+                        *told = Wish::Run;
+                    }
+                    was_cut
+                });
+            }
+        }
+        Ok(member)
+    }
+
+    /// Workers that were asked for and are not any more are gone for good.
+    pub(super) fn leave_all_but(&mut self, names: &BTreeSet<WorkerName>) {
+        for (name, worker) in &mut self.workers {
+            if !worker.is_stranger && !names.contains(name) {
+                worker.is_retired = true;
+                worker.leave();
+            }
+        }
+    }
+
+    /// Strangers that are silent are nobody.
+    pub(super) fn leave_silent_strangers(&mut self) {
+        for worker in self.workers.values() {
+            if worker.is_stranger
+                && matches!(worker.state, WorkerState::Failing { .. })
+                && !worker.is_stopped()
+            {
+                worker.leave();
+            }
+        }
+    }
+
+    /// Lives that had something before anybody here knew of them. What they have counts as theirs so far.
+    pub(super) fn found(&mut self) -> Vec<Found> {
+        let mut all = Vec::new();
+        for (name, worker) in &self.workers {
+            let Some(found) = worker.shown.take_found() else { continue };
+            for unit in found.units.keys() {
+                self.owners.entry(*unit).or_insert_with(|| name.clone());
+            }
+            all.push(found);
+        }
+        all
+    }
+
     pub(super) fn share(&mut self, shares: BTreeMap<Revision, u32>) {
+        if self.parts.are_away() && shares.keys().any(|revision| !self.shares.contains_key(revision)) {
+            // Another version may read something else, of which not everything has been given.
+            self.exhausted.clear();
+        }
         self.is_asked |= self.shares != shares;
         self.shares = shares;
     }
@@ -288,7 +388,7 @@ impl Crew {
             .map(|(name, _)| name)
             .collect();
         let ready: BTreeSet<_> = ready.into_iter().filter(has_share).collect();
-        let staying = workers.iter().filter(|(_, worker)| !worker.is_retired).map(|(name, _)| name);
+        let staying = workers.iter().filter(|(_, worker)| worker.is_asked_for()).map(|(name, _)| name);
         let lingering: BTreeSet<_> =
             staying.filter(has_share).filter(|name| lives(name) && !ready.contains(name)).collect();
         let mut able = Workers { ready, lingering, shares: &self.shares };
@@ -351,7 +451,10 @@ impl Crew {
         }
         self.departed.retain(|departed| !is_clear(departed.life.incarnation));
         for worker in self.workers.values().filter(|worker| worker.is_retired && !worker.is_stopped()) {
-            if worker.shown.life().is_none_or(|life| is_clear(life.incarnation)) {
+            if self.parts.are_away() {
+                // Whoever has started it ends it.
+                is_moving |= worker.shown.life().is_some_and(|life| !is_clear(life.incarnation));
+            } else if worker.shown.life().is_none_or(|life| is_clear(life.incarnation)) {
                 worker.stop(END_WITHIN);
             } else if matches!(worker.shown.state(), WorkerState::Failing { .. }) {
                 // It would not finish what it has: others do that again.
@@ -366,7 +469,7 @@ impl Crew {
 
     /// Whether nothing more will ever come from this source.
     pub(super) fn is_exhausted(&self) -> bool {
-        let mut staying = self.workers.values().filter(|worker| !worker.is_retired).peekable();
+        let mut staying = self.workers.values().filter(|worker| worker.is_asked_for()).peekable();
         staying.peek().is_some() && staying.all(|worker| worker.shown.is_exhausted())
     }
 

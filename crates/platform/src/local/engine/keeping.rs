@@ -177,6 +177,32 @@ impl Keeping {
         looked.map(|()| picture)
     }
 
+    /// While it is not known yet who owns what: listens and looks, and everybody keeps what they have. Nothing is
+    /// decided, nothing is sealed, and time stands still. Fails when the buffer cannot be looked at.
+    pub async fn hold(&mut self, workers: &[WorkerView], now: Time) -> Result<(), Error> {
+        let workers = &self.listen(workers, now);
+        let said: Vec<_> = workers.iter().filter(|view| !view.gone).map(Said::of).collect();
+        let looked = self.look().await;
+        self.note_workers(workers);
+        for said in &said {
+            self.owners.hear(&said.view.vertex, said.view.incarnation, said.holding(), now);
+            let keeper::Orders { number, units } =
+                self.owners.orders(&said.view.vertex, said.view.incarnation);
+            said.view.handle.follow(number, units);
+        }
+        looked
+    }
+
+    /// A worker has these units since before there was this keeper; see [`Owners::adopt`].
+    pub fn adopt(&mut self, vertex: &Name, worker: Incarnation, units: &BTreeMap<Unit, Epoch>, now: Time) {
+        self.owners.adopt(vertex, worker, units, now);
+    }
+
+    /// Orders are numbered from here on; see [`Owners::begin_at`].
+    pub fn begin_at(&mut self, number: u64) {
+        self.owners.begin_at(number);
+    }
+
     /// Looks at the buffer, for whoever has to know without a turn.
     pub async fn look(&mut self) -> Result<(), Error> {
         if let Some(buffer) = &self.buffer {
@@ -226,6 +252,11 @@ impl Keeping {
     pub fn is_clear(&self, vertex: &Name, worker: Incarnation) -> bool {
         let gone = self.workers.get(vertex).is_some_and(|workers| workers.gone.contains(&worker));
         gone || self.owners.is_clear(vertex, worker)
+    }
+
+    /// Whether a worker counts as gone: it has ended, or was silent for too long.
+    pub fn is_gone(&self, vertex: &Name, worker: Incarnation) -> bool {
+        self.workers.get(vertex).is_some_and(|workers| workers.gone.contains(&worker))
     }
 
     /// Whether every unit of a vertex is where it is wanted.

@@ -13,7 +13,7 @@ use connect::incident::{Incident, Incidents};
 use connect::open::{Context, Limits};
 use connect::udf::native::StandIn;
 use model::door::chain;
-use model::{Incarnation, Name};
+use model::{Epoch, Incarnation, Name, Unit};
 use plan::seen::{WorkerName, WorkerState};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -23,7 +23,7 @@ use worker::{Ended, Hand, Metrics, Watermark, Worker};
 
 use super::Error;
 use super::apart::Apart;
-use super::parts::{Kept, Parts};
+use super::parts::{Here, Kept, Parts, Ways};
 use super::probe::{Health, Watched};
 use super::user_code;
 use crate::local::process::{self, Supervisor};
@@ -67,12 +67,21 @@ pub(super) struct Inner {
     pub(super) life: Option<Life>,
     ended: Vec<Life>,
     containers: Vec<Watched>,
-    restarts: u32,
+    pub(super) restarts: u32,
     /// The first error, if it came before the doors were open for the first time.
     refused: Option<Error>,
     pub(super) has_opened: bool,
     pub(super) urls: Vec<String>,
     announcements: Vec<String>,
+    /// What a life had when it was first heard of, until that was taken note of.
+    pub(super) found: Option<Found>,
+}
+
+/// A life that had units before anybody here knew of it.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) incarnation: Incarnation,
+    pub(super) units: BTreeMap<Unit, Epoch>,
 }
 
 pub(super) enum Phase {
@@ -99,6 +108,7 @@ impl Shown {
             has_opened: false,
             urls: Vec::new(),
             announcements: Vec::new(),
+            found: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)), changed }
     }
@@ -147,6 +157,11 @@ impl Shown {
     /// Lives that are over and were not taken note of.
     pub(super) fn take_ended(&self) -> Vec<Life> {
         std::mem::take(&mut self.lock().ended)
+    }
+
+    /// What a life had when it was first heard of, once.
+    pub(super) fn take_found(&self) -> Option<Found> {
+        self.lock().found.take()
     }
 
     /// Whether the doors have been open once; the error that kept them from it, once.
@@ -218,6 +233,9 @@ pub(super) enum End {
     Failed(String),
 }
 
+/// The user code of a worker: where the sockets of each container are, and what this process stands in for.
+type Code<'a> = (&'a BTreeMap<String, PathBuf>, &'a BTreeMap<String, StandIn>);
+
 /// Waits that double.
 struct Waits(Duration);
 
@@ -230,12 +248,20 @@ impl Waits {
 }
 
 impl Member {
-    /// Runs until told to stop. Dropping the future ends the worker and its processes at once.
+    /// Runs until told to stop. Dropping the future ends the worker and its processes at once, where they are this
+    /// machine's.
     pub(super) async fn run(self) {
+        match &self.parts.ways {
+            Ways::Here(here) => self.run_here(here).await,
+            Ways::Away(away) => self.run_away(away).await,
+        }
+    }
+
+    async fn run_here(&self, here: &Here) {
         let mut waits = Waits(AGAIN_FIRST);
         loop {
             let begun = Instant::now();
-            let Err(error) = self.tenure().await else { return };
+            let Err(error) = self.tenure(here).await else { return };
             let wait = waits.after(begun.elapsed());
             let why = chain(&error);
             self.shown.refuse(error);
@@ -249,14 +275,14 @@ impl Member {
     }
 
     /// From the start of the processes to their end.
-    async fn tenure(&self) -> Result<(), Error> {
-        let prepared = user_code::prepare(&self.parts, &self.kept, &self.name)?;
+    async fn tenure(&self, here: &Here) -> Result<(), Error> {
+        let prepared = user_code::prepare((&self.parts, here), &self.kept, &self.name)?;
         let user_code::UserCode { containers, directories, stand_ins, announcements } = prepared;
         let stop = CancellationToken::new();
         let (mut processes, mut probes, mut watched) = (JoinSet::new(), JoinSet::new(), Vec::new());
         for (component, container) in containers {
             let sockets = container.directories.sockets.clone();
-            let host = self.parts.host.clone();
+            let host = here.host.clone();
             let (supervisor, handle) = Supervisor::new(container, host, self.incidents.clone());
             let (container, probe) = Watched::new(component, sockets, handle, self.shown.changed.clone());
             watched.push(container);
@@ -265,7 +291,7 @@ impl Member {
         }
         self.shown.change(|inner| (inner.containers, inner.announcements) = (watched, announcements));
         let mut outcome = tokio::select! {
-            () = self.lives(&directories, &stand_ins) => Ok(()),
+            () = self.lives(here, (&directories, &stand_ins)) => Ok(()),
             Some(joined) = processes.join_next() => ended(joined),
         };
         self.shown.end_life();
@@ -274,7 +300,7 @@ impl Member {
             outcome = outcome.and(ended(joined));
         }
         probes.shutdown().await;
-        user_code::clean(directories.values(), &self.parts.run_dir);
+        user_code::clean(directories.values(), &here.run_dir);
         match outcome {
             // Whoever is to go has gone; what cannot be ended is told and left.
             Err(error) if *self.wish.borrow() != Wish::Run => {
@@ -286,11 +312,11 @@ impl Member {
     }
 
     /// Lives of the worker, one after the other, until it is told to stop.
-    async fn lives(&self, directories: &BTreeMap<String, PathBuf>, stand_ins: &BTreeMap<String, StandIn>) {
+    async fn lives(&self, here: &Here, code: Code<'_>) {
         let mut waits = Waits(AGAIN_FIRST);
         loop {
             let begun = Instant::now();
-            let why = match self.life(directories, stand_ins).await {
+            let why = match self.life(here, code).await {
                 End::Stopped => return,
                 End::Exhausted => {
                     self.shown.enter(Phase::Exhausted);
@@ -310,11 +336,7 @@ impl Member {
         }
     }
 
-    async fn life(
-        &self,
-        directories: &BTreeMap<String, PathBuf>,
-        stand_ins: &BTreeMap<String, StandIn>,
-    ) -> End {
+    async fn life(&self, here: &Here, code: Code<'_>) -> End {
         let _alone = match &self.alone {
             None => None,
             Some((alone, why)) => {
@@ -326,12 +348,12 @@ impl Member {
             }
         };
         self.shown.enter(Phase::Opening);
-        if let Some((processes, mail)) = &self.parts.processes {
-            let mail = mail.clone();
-            return self.life_apart(Apart { processes, mail, directories }).await;
+        if let Some((processes, mail)) = &here.processes {
+            let (mail, directories) = (mail.clone(), code.0);
+            return self.life_apart(Apart { here, processes, mail, directories }).await;
         }
         let opened = tokio::select! {
-            opened = self.open(directories, stand_ins) => opened,
+            opened = self.open(here, code) => opened,
             _ = self.told() => return End::Stopped,
         };
         let (worker, life) = match opened {
@@ -374,8 +396,8 @@ impl Member {
     /// Opens every door for a life of the worker.
     async fn open(
         &self,
-        directories: &BTreeMap<String, PathBuf>,
-        stand_ins: &BTreeMap<String, StandIn>,
+        here: &Here,
+        (directories, stand_ins): Code<'_>,
     ) -> Result<(Worker, Life), connect::open::Error> {
         let context = Context {
             pipeline: Name::new(&self.parts.pipeline.name),
@@ -384,11 +406,11 @@ impl Member {
             user_code_directory: PathBuf::new(),
             secrets: self.kept.version.values.secrets().clone(),
             incidents: self.incidents.clone(),
-            http_bind: self.parts.http_bind,
-            inputs: self.parts.inputs.clone(),
+            http_bind: here.http_bind,
+            inputs: here.inputs.clone(),
             limits: Limits::of(&self.kept.settings),
         };
-        let incarnation = self.parts.next_incarnation();
+        let incarnation = here.next_incarnation();
         let surroundings = Surroundings {
             context,
             directories,

@@ -39,7 +39,7 @@ impl Object {
     }
 }
 
-pub(super) fn refuse_what_cannot_run(pipeline: &PipelineSettings) -> Result<(), Error> {
+pub(crate) fn refuse_what_cannot_run(pipeline: &PipelineSettings) -> Result<(), Error> {
     let refuse = |vertex: &VertexSettings, why| Err(Error::Unsupported { vertex: vertex.name.clone(), why });
     for vertex in &pipeline.vertices {
         if vertex.kind == VertexKind::Reduce {

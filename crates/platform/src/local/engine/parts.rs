@@ -16,6 +16,7 @@ use worker::wire::Part;
 use worker::{Families, Graph, Who};
 
 use super::apart::Processes;
+use super::away::Away;
 use super::{Error, Object, Version};
 use crate::local::process::Host;
 use crate::local::process::environment::Machine;
@@ -29,12 +30,25 @@ pub(super) struct Parts {
     pub(super) pipeline: PipelineSettings,
     pub(super) graph: Graph,
     pub(super) buffer: Option<Arc<dyn Buffer>>,
+    pub(super) families: Families,
+    pub(super) ways: Ways,
+}
+
+/// How members become real.
+pub(super) enum Ways {
+    /// As tasks or processes of this machine, with their user code.
+    Here(Box<Here>),
+    /// Somebody else starts them, wherever that is; they are only spoken with.
+    Away(Arc<Away>),
+}
+
+/// Everything that workers of this machine share.
+pub(super) struct Here {
     /// How workers become processes of their own, and where they are reached; none for tasks of this process.
     pub(super) processes: Option<(Processes, Arc<dyn Mail>)>,
     pub(super) http_bind: IpAddr,
     /// Ports and standard input, which pass from one worker to the next.
     pub(super) inputs: Inputs,
-    pub(super) families: Families,
     pub(super) state: StateDir,
     pub(super) run_dir: PathBuf,
     pub(super) host: Host,
@@ -44,13 +58,20 @@ pub(super) struct Parts {
     pub(super) containers: AtomicU32,
 }
 
-impl Parts {
+impl Here {
     pub(super) fn next_incarnation(&self) -> Incarnation {
         Incarnation(self.incarnations.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(super) fn next_container(&self) -> u32 {
         self.containers.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Parts {
+    /// Whether somebody else starts the workers.
+    pub(super) fn are_away(&self) -> bool {
+        matches!(self.ways, Ways::Away(_))
     }
 
     /// What a vertex is called in metrics.

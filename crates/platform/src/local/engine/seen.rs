@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use api::resolve::VertexKind;
-use keeper::{Picture, Reason, State};
+use keeper::{Hold, Picture, Reason, State, Why};
 use model::Time as EventTime;
 use model::door::buffer::Survey;
 use plan::Time;
@@ -21,11 +21,16 @@ impl Engine {
     /// What the last turn found.
     pub fn seen(&mut self) -> Seen {
         let drain = self.drain_seen();
+        let is_known = self.adoption.is_none();
         let Self { crews, picture, keeping, .. } = self;
         let survey = keeping.survey();
         let vertices = crews.iter_mut().map(|(name, crew)| {
             let holds = |worker: &Worker| {
                 worker.shown.life().map_or(0, |life| {
+                    if keeping.is_gone(&crew.name, life.incarnation) {
+                        // Whatever it said last, others have it.
+                        return 0;
+                    }
                     let held = life.handle.report().len() as u32;
                     // What was given and not claimed yet shows nowhere else.
                     held.max(u32::from(!keeping.is_clear(&crew.name, life.incarnation)))
@@ -37,7 +42,7 @@ impl Engine {
                 (name.clone(), SeenWorker { state, since, holds: holds(worker), restarts })
             });
             let workers = workers.collect();
-            let settled = !crew.is_asked && keeping.is_settled(&crew.name);
+            let settled = is_known && !crew.is_asked && keeping.is_settled(&crew.name);
             (name.clone(), vertex(crew, picture, survey, (workers, settled)))
         });
         Seen { vertices: vertices.collect(), drain: Some(drain) }
@@ -56,7 +61,8 @@ impl Engine {
 
     fn drain_seen(&self) -> Drain {
         let mut sources = self.crews.values().filter(|crew| crew.kind == VertexKind::Source);
-        let sources_stopped = sources.all(|crew| !crew.reads && self.is_settled(crew));
+        let sources_stopped =
+            self.adoption.is_none() && sources.all(|crew| !crew.reads && self.is_settled(crew));
         let left = left(self.keeping.survey());
         let drained = sources_stopped && self.picture.drained;
         Drain { sources_stopped, drained, left, ..Drain::default() }
@@ -155,6 +161,22 @@ fn activity(state: &State) -> Activity {
             };
             Activity::Stuck { since: wall(*since), reason: why }
         }
+    }
+}
+
+/// What holds a watermark back, in a sentence.
+pub(in crate::local) fn held_by(hold: &Hold) -> String {
+    let unit = &hold.unit;
+    match &hold.why {
+        Why::Unreported => format!("{unit} was never heard of"),
+        Why::Silent => format!("{unit} has not been heard of for a while"),
+        Why::NothingRead => format!("{unit} has read nothing yet"),
+        Why::Latest => {
+            format!("{unit} may still read messages as late as the largest event time less the allowed delay")
+        }
+        Why::Idle => format!("{unit} is idle"),
+        Why::Waiting { writer } => format!("messages that {writer} wrote wait in {unit}"),
+        Why::Unseen { writer } => format!("{writer} has written to {unit} what nobody has looked at"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where the frames and positions of an object are kept: a journal of its own, or a broker that other processes reach
 //! too. Invariant: nothing above the buffer door knows which of them it is.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::resolve::PipelineSettings;
@@ -37,12 +38,28 @@ pub(super) struct Kept {
     pub(super) buffer: Option<Arc<dyn Buffer>>,
     /// The highest number that any unit was ever owned under.
     pub(super) floor: Epoch,
-    pub(super) processes: Option<(Processes, Arc<dyn Mail>)>,
+    /// Where workers of other processes are reached; on a broker only.
+    pub(super) mail: Option<Arc<dyn Mail>>,
     /// What people have to know.
     pub(super) announcements: Vec<String>,
-    pub(super) journal: Option<Arc<Journal<FileDisk>>>,
+    /// The journal, and where it is.
+    pub(super) journal: Option<(Arc<Journal<FileDisk>>, PathBuf)>,
     /// What runs for the broker.
     pub(super) background: JoinSet<()>,
+}
+
+impl Kept {
+    /// Of an object that has nothing to be kept.
+    pub(super) fn nothing() -> Self {
+        Self {
+            buffer: None,
+            floor: Epoch::default(),
+            mail: None,
+            announcements: Vec::new(),
+            journal: None,
+            background: JoinSet::new(),
+        }
+    }
 }
 
 /// Opens the storage of an object.
@@ -52,8 +69,8 @@ pub(super) async fn open(
     (object, pipeline, graph): (&Object, &PipelineSettings, &Graph),
 ) -> Result<Kept, Error> {
     match (storage, object) {
-        (Storage::Broker { server, processes }, Object::Pipeline(_)) => {
-            on_broker(&server, processes, (object, pipeline, graph)).await
+        (Storage::Broker { server, processes: _ }, Object::Pipeline(_)) => {
+            on_broker(&server, (object, pipeline, graph)).await
         }
         (Storage::Broker { .. }, Object::Mono(_)) => {
             in_journal(journal::Durability::Disk, state, (object, pipeline, graph))
@@ -74,7 +91,8 @@ fn in_journal(
     };
     let (buffer, floor) = open::buffer(journal.as_ref(), pipeline, graph)?;
     let background = JoinSet::new();
-    Ok(Kept { buffer, floor, processes: None, announcements, journal, background })
+    let journal = journal.map(|journal| (journal, state.journal()));
+    Ok(Kept { buffer, floor, mail: None, announcements, journal, background })
 }
 
 /// A pipeline as the broker knows it.
@@ -86,9 +104,8 @@ fn on(pipeline: &PipelineSettings, graph: &Graph) -> Pipeline {
     }
 }
 
-async fn on_broker(
+pub(super) async fn on_broker(
     server: &jetstream::Settings,
-    processes: Option<Processes>,
     (object, pipeline, graph): (&Object, &PipelineSettings, &Graph),
 ) -> Result<Kept, Error> {
     let opened = broker::open(server, on(pipeline, graph)).await?;
@@ -106,8 +123,7 @@ async fn on_broker(
         let former = lanes.note_source(&vertex.name, &word).await.map_err(unreadable)?;
         announcements.extend(former.map(|former| open::afresh(&vertex.name, &word, &former)));
     }
-    let processes = processes.map(|processes| (processes, mail));
-    Ok(Kept { buffer: Some(buffer), floor, processes, announcements, journal: None, background })
+    Ok(Kept { buffer: Some(buffer), floor, mail: Some(mail), announcements, journal: None, background })
 }
 
 /// Removes what a broker keeps of an object that is gone for good.

@@ -8,7 +8,7 @@ use connect::udf::native::StandIn;
 use plan::seen::WorkerName;
 
 use super::Error;
-use super::parts::{Kept, Parts};
+use super::parts::{Here, Kept, Parts};
 use crate::local::process::environment::{self, Identity};
 use crate::local::process::volumes::{self, Places};
 use crate::local::process::{Container, Directories, GRACE, Name};
@@ -27,8 +27,12 @@ pub(super) struct UserCode {
 }
 
 /// Prepares everything that runs the user code of a worker.
-pub(super) fn prepare(parts: &Parts, kept: &Kept, worker: &WorkerName) -> Result<UserCode, Error> {
-    let place = Place { parts, kept, worker };
+pub(super) fn prepare(
+    (parts, here): (&Parts, &Here),
+    kept: &Kept,
+    worker: &WorkerName,
+) -> Result<UserCode, Error> {
+    let place = Place { parts, here, kept, worker };
     let mut code = UserCode::default();
     for chosen in &kept.version.programs {
         let name = chosen.container.name.clone();
@@ -39,7 +43,7 @@ pub(super) fn prepare(parts: &Parts, kept: &Kept, worker: &WorkerName) -> Result
                 code.stand_ins.insert(name, stand_in);
             }
             Program::Process(program) => {
-                let directories = Directories::below(&parts.run_dir, parts.next_container());
+                let directories = Directories::below(&here.run_dir, here.next_container());
                 let component = Component::of_container(&name).ok_or_else(|| Error::Unknown {
                     what: format!("container {name} of vertex {}", kept.settings.name),
                 })?;
@@ -67,6 +71,7 @@ pub(super) fn clean<'a>(sockets: impl Iterator<Item = &'a PathBuf>, run_dir: &Pa
 /// Whose user code is prepared.
 struct Place<'a> {
     parts: &'a Parts,
+    here: &'a Here,
     kept: &'a Kept,
     worker: &'a WorkerName,
 }
@@ -78,7 +83,7 @@ fn container(
     place: &Place<'_>,
     announcements: &mut Vec<String>,
 ) -> Result<Container, Error> {
-    let Place { parts, kept, worker } = place;
+    let Place { parts, here, kept, worker } = place;
     let vertex = &kept.settings.name;
     let replica = super::replica_number(worker)?;
     let name = Name { vertex: vertex.clone(), replica, container: chosen.container.name.clone() };
@@ -96,12 +101,12 @@ fn container(
     };
     let mut env = program.env.clone();
     env.extend(
-        environment::assemble(&chosen.container.spec, &identity, &kept.version.values, parts.machine)
+        environment::assemble(&chosen.container.spec, &identity, &kept.version.values, here.machine)
             .map_err(|error| failed(error.into()))?,
     );
     let places = Places {
-        replica: parts.state.volumes(vertex, &worker.revision, replica),
-        claims: parts.state.claims(),
+        replica: here.state.volumes(vertex, &worker.revision, replica),
+        claims: here.state.claims(),
         files: directories.files.clone(),
     };
     let mounted = volumes::prepare(
@@ -118,7 +123,7 @@ fn container(
         env,
         directories,
         mounts: mounted.mounts,
-        log: parts.state.log(vertex, &worker.revision, replica, &name.container),
+        log: here.state.log(vertex, &worker.revision, replica, &name.container),
         grace: GRACE,
         name,
     })

@@ -110,7 +110,7 @@ fn token(programs: &[Chosen], vertex: &str, restart: Option<&String>) -> Option<
 }
 
 /// The checked object of a manifest that was applied before or is about to be.
-pub(super) fn object_of(manifest: &Value) -> Result<Object, Refusal> {
+pub(crate) fn object_of(manifest: &Value) -> Result<Object, Refusal> {
     let unreadable = |error: serde_json::Error| invalid(&error);
     if manifest["kind"] == "MonoVertex" {
         let mono = MonoVertex::from_value(manifest.clone()).map_err(unreadable)?;

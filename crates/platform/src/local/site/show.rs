@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use api::resolve::PipelineSettings;
 use api::spec::status::{Revision as RevisionEntry, Rollout, RolloutKind, VertexStatus};
-use keeper::{Hold, Picture, Why};
+use keeper::Picture;
 use plan::seen::{Activity, Seen, WorkerState};
 use plan::{Piece, Plan, Time, why};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::material::Material;
 use super::record::Record;
 use super::runner::now;
-use crate::local::engine::{Engine, Object as EngineObject};
+use crate::local::engine::{Engine, Object as EngineObject, held_by};
 use crate::local::snapshot::{self, Snapshot};
 use crate::view::{Finding, History, HistoryEntry, Incident, Object, Revision, Vertex, Worker};
 
@@ -293,21 +293,6 @@ fn rollout_line(rollout: &Rollout) -> String {
         write!(line, ": {reason}").expect(WRITABLE);
     }
     line
-}
-
-fn held_by(hold: &Hold) -> String {
-    let unit = &hold.unit;
-    match &hold.why {
-        Why::Unreported => format!("{unit} was never heard of"),
-        Why::Silent => format!("{unit} has not been heard of for a while"),
-        Why::NothingRead => format!("{unit} has read nothing yet"),
-        Why::Latest => {
-            format!("{unit} may still read messages as late as the largest event time less the allowed delay")
-        }
-        Why::Idle => format!("{unit} is idle"),
-        Why::Waiting { writer } => format!("messages that {writer} wrote wait in {unit}"),
-        Why::Unseen { writer } => format!("{writer} has written to {unit} what nobody has looked at"),
-    }
 }
 
 fn history(plan: &Plan) -> History {

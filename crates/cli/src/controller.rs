@@ -1,0 +1,117 @@
+//! `tidegate controller`: looks after the objects of a cluster until it is told to stop. What it does is in
+//! `platform::kube`; here are flags and variables. Invariant: a variable that cannot be understood stops the start.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use api::spec::stock::{Quantity, ResourceRequirements};
+use platform::kube::controller::{self, Config, LeasePlace};
+use platform::kube::lease::Timing;
+use platform::kube::render::Settings;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::controller::ControllerArgs;
+use crate::cluster;
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::logging;
+use crate::run::Signals;
+use crate::screen::Screen;
+
+/// The namespace of an installation that nobody has named.
+const NAMESPACE: &str = "numaflow-system";
+/// The lease that controllers of the same objects share, the reference's included.
+const LEASE: &str = "numaflow-controller-lock";
+/// What our own containers ask for when nobody says.
+const CPU: &str = "100m";
+const MEMORY: &str = "128Mi";
+
+/// Runs the controller.
+pub(crate) fn controller(args: &ControllerArgs, environment: &Environment) -> Outcome {
+    let screen = Screen::new(true, args.log_format);
+    logging::start(&screen, (false, args.log_format), environment).map_err(Failure::usage)?;
+    let config = config(args, environment).map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("start the runtime")?;
+    let outcome = runtime.block_on(async {
+        let mut signals = Signals::catch().context("listen for signals")?;
+        let client = cluster::connect(&args.cluster, environment).await?;
+        let stop = CancellationToken::new();
+        let running = controller::run(client, config, stop.clone());
+        tokio::pin!(running);
+        tokio::select! {
+            outcome = &mut running => outcome?,
+            () = signals.next() => {
+                stop.cancel();
+                running.await?;
+            }
+        }
+        Ok(Exit::Done)
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+fn config(args: &ControllerArgs, environment: &Environment) -> Result<Config> {
+    let get = |name: &str| environment.variable(name);
+    let image = args.image.clone().or_else(|| get("NUMAFLOW_IMAGE"));
+    let image = image.context("find the image of pods: give --image, or set NUMAFLOW_IMAGE")?;
+    let own = get("NAMESPACE").unwrap_or_else(|| NAMESPACE.to_owned());
+    let namespaced = args.namespaced || switch(environment, "NUMAFLOW_CONTROLLER_NAMESPACED")?;
+    let managed = args.managed_namespace.clone().or_else(|| get("NUMAFLOW_CONTROLLER_MANAGED_NAMESPACE"));
+    let namespace = namespaced.then(|| managed.unwrap_or_else(|| own.clone()));
+    let elects = !args.no_leader_election && !switch(environment, "NUMAFLOW_LEADER_ELECTION_DISABLED")?;
+    let lease = LeasePlace {
+        namespace: namespace.clone().unwrap_or(own),
+        name: LEASE.to_owned(),
+        timing: timing(environment)?,
+    };
+    let host = get("HOSTNAME").unwrap_or_else(|| "tidegate".to_owned());
+    let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
+    Ok(Config {
+        namespace,
+        settings: Settings {
+            image,
+            image_pull_policy: args.image_pull_policy.clone().or_else(|| get("NUMAFLOW_IMAGE_PULL_POLICY")),
+            resources: ResourceRequirements {
+                requests: Some([quantity("cpu", CPU), quantity("memory", MEMORY)].into()),
+                ..ResourceRequirements::default()
+            },
+            instance: None,
+        },
+        identity: format!("{host}_{:08x}", fastrand::u32(..)),
+        lease: elects.then_some(lease),
+    })
+}
+
+fn timing(environment: &Environment) -> Result<Timing> {
+    let mut timing = Timing::default();
+    for (name, field) in [
+        ("NUMAFLOW_LEADER_ELECTION_LEASE_DURATION", &mut timing.duration),
+        ("NUMAFLOW_LEADER_ELECTION_LEASE_RENEW_DEADLINE", &mut timing.renew_within),
+        ("NUMAFLOW_LEADER_ELECTION_LEASE_RENEW_PERIOD", &mut timing.retry),
+    ] {
+        if let Some(text) = environment.variable(name) {
+            let parsed: api::Duration =
+                text.parse().map_err(|_| anyhow!("understand {name}={text}: 15s is a duration"))?;
+            *field = Duration::from_nanos(u64::try_from(parsed.as_nanos()).unwrap_or_default());
+        }
+    }
+    if !timing.is_safe() {
+        bail!(
+            "use the times of the lease {:?} > {:?} > {:?}: each has to be longer than the next",
+            timing.duration,
+            timing.renew_within,
+            timing.retry
+        );
+    }
+    Ok(timing)
+}
+
+fn switch(environment: &Environment, name: &str) -> Result<bool> {
+    match environment.variable(name).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(text) => bail!("understand {name}={text}: true or false"),
+    }
+}

@@ -1,0 +1,76 @@
+//! Events of objects, as `kubectl describe` shows them. Invariant: nobody waits for an event to be written; what there is
+//! no room for is dropped and counted in the log.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::chain;
+use super::client::Client;
+use super::names::Key;
+
+/// Events that may wait to be written.
+const WAITING_MAX: usize = 1024;
+/// The longest message the API server takes.
+const NOTE_BYTES_MAX: usize = 1024;
+
+/// Writes events.
+#[derive(Clone)]
+pub struct Events {
+    queue: mpsc::Sender<(Event, ObjectReference)>,
+}
+
+impl Events {
+    /// With a task of the set that writes them, in the name of an instance of the controller.
+    pub fn start(client: &Client, instance: &str, tasks: &mut JoinSet<()>) -> Self {
+        let reporter =
+            Reporter { controller: "tidegate-controller".into(), instance: Some(instance.to_owned()) };
+        let recorder = Recorder::new(client.clone(), reporter);
+        let (queue, mut waiting) = mpsc::channel::<(Event, ObjectReference)>(WAITING_MAX);
+        tasks.spawn(async move {
+            while let Some((event, about)) = waiting.recv().await {
+                if let Err(error) = recorder.publish(&event, &about).await {
+                    tracing::warn!(reason = event.reason, error = %chain(&error), "an event was not written");
+                }
+            }
+        });
+        Self { queue }
+    }
+
+    /// Says what has happened to an object.
+    pub fn say(&self, key: &Key, uid: &str, event: &plan::Event) {
+        let about = ObjectReference {
+            api_version: Some(api::API_VERSION.to_owned()),
+            kind: Some(key.kind.as_str().to_owned()),
+            name: Some(key.name.clone()),
+            namespace: Some(key.namespace.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        let whose = if event.about.is_empty() { String::new() } else { format!("{}: ", event.about) };
+        let note = cut(format!("{whose}{}", event.message));
+        let type_ = match event.severity {
+            plan::Severity::Normal => EventType::Normal,
+            plan::Severity::Warning => EventType::Warning,
+        };
+        let reason = event.reason.clone();
+        tracing::info!(object = %key, reason, note, "event");
+        let event = Event { type_, action: reason.clone(), reason, note: Some(note), secondary: None };
+        if self.queue.try_send((event, about)).is_err() {
+            tracing::warn!(object = %key, "an event is not written: too many wait");
+        }
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > NOTE_BYTES_MAX {
+        let mut end = NOTE_BYTES_MAX - 3;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
