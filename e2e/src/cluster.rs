@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Client, free_address};
@@ -55,7 +56,11 @@ impl Pod {
 
     fn end_user_code(&mut self) {
         for mut child in self.user_code.drain(..) {
-            drop(child.kill());
+            // The program and whatever has started it.
+            let group = i32::try_from(child.id()).map(Pid::from_raw);
+            if group.is_ok_and(|group| killpg(group, Signal::SIGKILL).is_err()) {
+                // All of it has ended already.
+            }
             drop(child.wait());
         }
     }
@@ -169,10 +174,10 @@ impl<'a> Cluster<'a> {
 
     /// Kills user code of a pod and starts it again.
     pub fn restart_user_code(&mut self, vertex: &str, worker: &str, command: &str) -> Result<()> {
-        let child = self.start_user_code(&format!("{vertex}-{worker}"), command);
-        let pod = self.pods.get_mut(&(vertex.to_owned(), worker.to_owned())).context("find the pod")?;
-        pod.end_user_code();
-        pod.user_code.push(child?);
+        let name = (vertex.to_owned(), worker.to_owned());
+        self.pods.get_mut(&name).context("find the pod")?.end_user_code();
+        let child = self.start_user_code(&format!("{vertex}-{worker}"), command)?;
+        self.pods.get_mut(&name).context("find the pod")?.user_code.push(child);
         Ok(())
     }
 

@@ -7,15 +7,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::nats::Nats;
 use crate::wait;
+
+/// The variable that asks for a broker under every pipeline.
+const OVER: &str = "TIDEGATE_TEST_OVER";
 
 /// A directory of one test.
 pub struct Lab {
+    /// What all pipelines of this place run over when the test command asks for that; started when first needed, and
+    /// ended before its store goes.
+    broker: OnceLock<Option<Nats>>,
     directory: tempfile::TempDir,
 }
 
@@ -41,7 +49,24 @@ impl Lab {
     pub fn new() -> Result<Self> {
         let private = fs::Permissions::from_mode(0o700);
         let directory = tempfile::Builder::new().permissions(private).tempdir();
-        Ok(Self { directory: directory.context("make a directory for the test")? })
+        let directory = directory.context("make a directory for the test")?;
+        Ok(Self { broker: OnceLock::new(), directory })
+    }
+
+    /// The flags for a run: those that are asked for, and `--isb` when the test command wants everything over a broker.
+    pub(crate) fn flags(&self, asked: &[&str]) -> Vec<String> {
+        let mut flags: Vec<String> = asked.iter().map(|flag| (*flag).to_owned()).collect();
+        let over = std::env::var(OVER).unwrap_or_default();
+        assert!(over.is_empty() || over == "jetstream", "{OVER} is jetstream or not there, not {over:?}");
+        if over.is_empty() || asked.contains(&"--isb") {
+            return flags;
+        }
+        let broker = self.broker.get_or_init(|| Nats::start(OVER, self).expect("a NATS server starts"));
+        // Without a server the test is noted as skipped, and runs as it does without a broker.
+        if let Some(broker) = broker {
+            flags.extend(["--isb".to_owned(), broker.url()]);
+        }
+        flags
     }
 
     /// The directory.
@@ -95,7 +120,7 @@ impl Lab {
             .arg(manifest)
             .arg("--state-dir")
             .arg(&state)
-            .args(arguments)
+            .args(self.flags(arguments))
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
             .stdout(note.try_clone()?)
@@ -172,6 +197,24 @@ pub fn children_of(parent: u32, word: &str) -> Vec<u32> {
         fields.split_whitespace().nth(1) == Some(&parent.to_string())
     };
     processes_with(word).into_iter().filter(is_child).collect()
+}
+
+/// A process and everything that it has started.
+pub fn family_of(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    let mut at = 0;
+    while let Some(parent) = family.get(at).copied() {
+        family.extend(children_of(parent, ""));
+        at += 1;
+    }
+    family
+}
+
+/// A variable in the environment that a process was started with.
+pub fn variable_of(pid: u32, name: &str) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut pairs = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    pairs.find_map(|pair| Some(pair.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
 }
 
 /// Notes that a test was skipped, for the end of the run.

@@ -10,6 +10,5 @@ pub mod nats;
 pub mod object;
 pub mod redis;
 pub mod sampler;
-pub mod secure;
 pub mod up;
 pub mod wait;

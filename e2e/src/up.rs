@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Client};
-use crate::lab::{Lab, tidegate};
+use crate::lab::{Lab, children_of, tidegate, variable_of};
 use crate::object::Object;
 use crate::wait;
 
@@ -97,7 +97,7 @@ impl<'a> Up<'a> {
             .arg(lab.path("state"))
             .arg("--socket")
             .arg(lab.path("api.sock"))
-            .args(flags)
+            .args(lab.flags(flags))
             .current_dir(lab.root())
             .stdin(Stdio::null())
             .stdout(note.try_clone()?)
@@ -129,6 +129,12 @@ impl<'a> Up<'a> {
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The processes of its workers of a vertex, when each has one of its own.
+    pub fn processors(&self, vertex: &str) -> Vec<u32> {
+        let is_of = |pid: &u32| variable_of(*pid, "NUMAFLOW_VERTEX_NAME").as_deref() == Some(vertex);
+        children_of(self.child.id(), "processor").into_iter().filter(is_of).collect()
     }
 
     /// Asks something of an object: a word of the API, with its fields.

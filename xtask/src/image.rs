@@ -78,13 +78,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("{}: {:.1} MB", dir.join(file).display(), bytes.len() as f64 / 1e6);
     }
     let name = name.clone().unwrap_or_else(|| format!("{}:latest", image.name));
-    match with {
-        Some(builder) => build_image(builder, &name, &dir),
-        None => {
-            println!("make the image with, for example: docker build -t {name} {}", dir.display());
-            Ok(())
-        }
-    }
+    let Some(builder) = with else {
+        println!("make the image with, for example: docker build -t {name} {}", dir.display());
+        return Ok(());
+    };
+    build_image(builder, &name, &dir)
 }
 
 /// Builds the programs so that they need no library, and says where they are.

@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod cargo;
 mod check;
+mod cluster;
 mod deps;
 mod finding;
 mod generate;

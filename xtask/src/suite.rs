@@ -6,7 +6,8 @@
 //! The tests find what they need in the environment: `TIDEGATE_BIN` is the binary, `TIDEGATE_TEST_PYTHON` a Python
 //! with the SDK, `TIDEGATE_TEST_PROMTOOL` the checker of Prometheus' rules, `TIDEGATE_TEST_REDIS` Redis' server,
 //! `TIDEGATE_TEST_NATS` NATS' server,
-//! `TIDEGATE_SEEDS` the number of seeds of a simulation, `TIDEGATE_LONG` asks for long forms, and a test that lacks a tool appends `<name>: <why>` to the file that
+//! `TIDEGATE_SEEDS` the number of seeds of a simulation, `TIDEGATE_LONG` asks for long forms,
+//! `TIDEGATE_TEST_OVER=jetstream` for a broker under every pipeline, and a test that lacks a tool appends `<name>: <why>` to the file that
 //! `TIDEGATE_SKIPPED` names.
 
 use std::fs;
@@ -19,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::cargo::{self, Workspace};
-use crate::{python, tool};
+use crate::{cluster, python, tool};
 
 /// Arguments of `test`.
 #[derive(Args)]
@@ -35,6 +36,9 @@ pub(crate) struct Sim {
     /// How many seeds each simulation runs.
     #[arg(long, default_value_t = 20_000)]
     seeds: u32,
+    /// Only this seed: to live once more what a simulation has named.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
     /// Only this crate, for example `journal`; all that have simulations otherwise.
     #[arg(long = "crate")]
     package: Option<String>,
@@ -47,11 +51,17 @@ pub(crate) struct Sim {
 pub(crate) struct E2e {
     /// Only tests whose name contains this.
     filter: Option<String>,
+    /// Those that need a cluster, on the one that kubectl speaks to.
+    #[command(flatten)]
+    pub(crate) cluster: cluster::Arguments,
 }
 
 /// Options of `cargo test` that say which targets are meant.
 const TARGET_OPTIONS: [&str; 9] =
     ["--all-targets", "--test", "--tests", "--lib", "--bin", "--bins", "--doc", "--example", "--bench"];
+
+/// Whole pipelines that run over the embedded buffer, and once more over a broker.
+const OVER_A_BROKER: [&str; 2] = ["shapes::", "misbehaviour::"];
 
 /// Runs every test of the workspace, or those that the arguments choose.
 pub(crate) fn test(arguments: &Test) -> Result<()> {
@@ -79,6 +89,9 @@ pub(crate) fn test(arguments: &Test) -> Result<()> {
     let mut commands = vec![command];
     if arguments.cargo.is_empty() {
         commands.insert(0, cargo::command(&workspace.root, ["test", "--workspace", "--doc", "--quiet"]));
+        let mut over = cargo::command(&workspace.root, ["test", "--package", "e2e", "--test", "it", "--"]);
+        over.env("TIDEGATE_TEST_OVER", "jetstream").args(OVER_A_BROKER);
+        commands.push(over);
     }
     Run::prepare(&workspace, "debug")?.all(commands)
 }
@@ -90,10 +103,13 @@ pub(crate) fn sim(arguments: &Sim) -> Result<()> {
         Some(name) => vec![package(&workspace, name)?],
         None => simulated(&workspace)?,
     };
+    let seeds = arguments
+        .seed
+        .map_or_else(|| arguments.seeds.to_string(), |seed| format!("{seed}..{}", seed.saturating_add(1)));
     let commands = packages.into_iter().map(|name| {
         let mut command =
             cargo::command(&workspace.root, ["test", "--release", "--no-fail-fast", "--package"]);
-        command.arg(name).env("TIDEGATE_SEEDS", arguments.seeds.to_string()).args(&arguments.filter);
+        command.arg(name).env("TIDEGATE_SEEDS", &seeds).args(&arguments.filter);
         command
     });
     Run::without_tools(&workspace)?.all(commands.collect())
@@ -102,6 +118,9 @@ pub(crate) fn sim(arguments: &Sim) -> Result<()> {
 /// Runs the long form of the end-to-end tests.
 pub(crate) fn e2e(arguments: &E2e) -> Result<()> {
     let workspace = Workspace::load()?;
+    if arguments.cluster.cluster {
+        return cluster::run(&workspace, &arguments.cluster, arguments.filter.as_deref());
+    }
     let build = ["build", "--quiet", "--release", "--package", "tidegate-cli", "--package", "e2e"];
     cargo::run(&mut cargo::command(&workspace.root, build))?;
     let run = Run::prepare(&workspace, "release")?;

@@ -143,6 +143,41 @@ pub fn mono_vertex_jetstream_consumer(mono_vertex: &str, stream: &str) -> String
     format!("numaflow-{mono_vertex}-mvtx-{stream}")
 }
 
+/// The stateful set of a buffer service; its pods add `-0`, `-1` and so on.
+pub fn isb_stateful_set(service: &str) -> String {
+    format!("isbsvc-{service}-js")
+}
+
+/// The headless service in front of a buffer service.
+pub fn isb_service(service: &str) -> String {
+    format!("isbsvc-{service}-js-svc")
+}
+
+/// The config map with the configuration of the servers of a buffer service.
+pub fn isb_config_map(service: &str) -> String {
+    format!("isbsvc-{service}-js-config")
+}
+
+/// The secret with what only the servers of a buffer service know.
+pub fn isb_server_secret(service: &str) -> String {
+    format!("isbsvc-{service}-js-server")
+}
+
+/// The secret that clients of a buffer service log in with.
+pub fn isb_client_secret(service: &str) -> String {
+    format!("isbsvc-{service}-js-client-auth")
+}
+
+/// The volume claim template of a buffer service.
+pub fn isb_volume(service: &str) -> String {
+    format!("isbsvc-{service}-js-vol")
+}
+
+/// Where clients reach a buffer service.
+pub fn isb_url(namespace: &str, service: &str) -> String {
+    format!("nats://{}.{namespace}.svc:4222", isb_service(service))
+}
+
 /// Label that marks the pipeline of a serving pipeline.
 pub const SERVING_PIPELINE_LABEL: &str = "numaflow.numaproj.io/serving-pipeline-name";
 /// Annotation that says how to resume: `slow` or `fast`.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -17,6 +18,8 @@ use serde::de::DeserializeOwned;
 use server::{ErrorBody, PREFIX, Watch};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
+
+use crate::cluster::Hosted;
 
 /// How long an answer may take; a site answers within a minute.
 const REQUEST: Duration = Duration::from_secs(70);
@@ -107,6 +110,8 @@ impl Target {
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     target: Target,
+    /// What answers there, where that is this process itself.
+    hosted: Option<Arc<Hosted>>,
 }
 
 /// An answer that is still coming, and what carries it.
@@ -118,7 +123,17 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(target: Target) -> Self {
-        Self { target }
+        Self { target, hosted: None }
+    }
+
+    /// Of a place that this process serves to itself.
+    pub(crate) fn of_hosted(socket: PathBuf, hosted: Hosted) -> Self {
+        Self { target: Target::Unix(socket), hosted: Some(Arc::new(hosted)) }
+    }
+
+    /// Whether somebody else is to be ended when the place is.
+    pub(crate) fn is_hosted(&self) -> bool {
+        self.hosted.is_some()
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {

@@ -2,12 +2,53 @@
 //! somebody names is used or the command fails; nothing else is tried in its place.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use anyhow::Context as _;
 use platform::kube::client::{self, Access, Client};
+use platform::kube::place::Namespace;
+use platform::local::state;
+use server::{Listener, serve};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::args::controller::ClusterOption;
+use crate::args::site::SiteOption;
+use crate::client::Client as SiteClient;
 use crate::environment::Environment;
 use crate::exit::Failure;
+
+/// A namespace of a cluster, served by this process to itself, so that a verb need not know which place it speaks to.
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    directory: PathBuf,
+    _server: JoinSet<()>,
+}
+
+impl Drop for Hosted {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.directory) {
+            tracing::debug!(directory = %self.directory.display(), %error, "the directory of the socket stays");
+        }
+    }
+}
+
+/// Serves the namespace that flags name.
+pub(crate) async fn host(site: &SiteOption, environment: &Environment) -> Result<SiteClient, Failure> {
+    let client = connect(&site.cluster, environment).await?;
+    let place = Arc::new(Namespace::new(client, site.namespace.as_deref()));
+    let name = format!("tidegate-{}-{:08x}", std::process::id(), fastrand::u32(..));
+    let directory = environment.runtime_dir().join(name);
+    state::make_private(&directory).context("make a directory for a socket")?;
+    let socket = directory.join("api.sock");
+    let listener =
+        Listener::bind(Some(&socket), None).await.context("listen on a socket of this process's own")?;
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        serve(place, listener, CancellationToken::new()).await;
+    });
+    Ok(SiteClient::of_hosted(socket, Hosted { directory, _server: server }))
+}
 
 /// A client of the cluster that is meant.
 pub(crate) async fn connect(option: &ClusterOption, environment: &Environment) -> Result<Client, Failure> {

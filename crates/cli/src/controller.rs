@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use api::spec::stock::{Quantity, ResourceRequirements};
 use platform::kube::controller::{self, Config, LeasePlace};
 use platform::kube::lease::Timing;
 use platform::kube::render::Settings;
+use platform::kube::webhook;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::controller::ControllerArgs;
@@ -19,13 +19,9 @@ use crate::run::Signals;
 use crate::screen::Screen;
 
 /// The namespace of an installation that nobody has named.
-const NAMESPACE: &str = "numaflow-system";
+const NAMESPACE: &str = deploy::names::NAMESPACE;
 /// The lease that controllers of the same objects share, the reference's included.
-const LEASE: &str = "numaflow-controller-lock";
-/// What our own containers ask for when nobody says.
-const CPU: &str = "100m";
-const MEMORY: &str = "128Mi";
-
+const LEASE: &str = deploy::names::LEASE;
 /// Runs the controller.
 pub(crate) fn controller(args: &ControllerArgs, environment: &Environment) -> Outcome {
     let screen = Screen::new(true, args.log_format);
@@ -61,27 +57,42 @@ fn config(args: &ControllerArgs, environment: &Environment) -> Result<Config> {
     let managed = args.managed_namespace.clone().or_else(|| get("NUMAFLOW_CONTROLLER_MANAGED_NAMESPACE"));
     let namespace = namespaced.then(|| managed.unwrap_or_else(|| own.clone()));
     let elects = !args.no_leader_election && !switch(environment, "NUMAFLOW_LEADER_ELECTION_DISABLED")?;
+    let operator = platform::kube::config::Config::load(&args.config)?;
     let lease = LeasePlace {
         namespace: namespace.clone().unwrap_or(own),
-        name: LEASE.to_owned(),
+        name: match operator.instance.as_str() {
+            "" => LEASE.to_owned(),
+            instance => format!("{LEASE}-{instance}"),
+        },
         timing: timing(environment)?,
     };
     let host = get("HOSTNAME").unwrap_or_else(|| "tidegate".to_owned());
-    let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
     Ok(Config {
         namespace,
         settings: Settings {
             image,
             image_pull_policy: args.image_pull_policy.clone().or_else(|| get("NUMAFLOW_IMAGE_PULL_POLICY")),
-            resources: ResourceRequirements {
-                requests: Some([quantity("cpu", CPU), quantity("memory", MEMORY)].into()),
-                ..ResourceRequirements::default()
-            },
-            instance: None,
+            resources: operator.container_resources.clone(),
+            instance: Some(operator.instance.clone()).filter(|instance| !instance.is_empty()),
         },
         identity: format!("{host}_{:08x}", fastrand::u32(..)),
         lease: elects.then_some(lease),
+        webhook: webhook(environment)?,
+        probes_port: args.probes_port,
+        operator,
+        operator_file: args.config.clone(),
     })
+}
+
+/// The webhook of an installation that registers one.
+fn webhook(environment: &Environment) -> Result<Option<webhook::Place>> {
+    let Some(registration) = environment.variable("TIDEGATE_WEBHOOK").filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    let namespace = environment.variable("NAMESPACE");
+    let namespace =
+        namespace.context("find the Service of the webhook: set NAMESPACE to the controller's own")?;
+    Ok(Some(webhook::Place { namespace, registration, port: deploy::names::ports::WEBHOOK }))
 }
 
 fn timing(environment: &Environment) -> Result<Timing> {

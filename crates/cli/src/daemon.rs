@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use connect::mail::HostedMail;
 use model::door::chain;
 use platform::exchange::Wishes;
 use platform::local::engine::{self, Engine, Meeting, Object};
+use server::daemon::notes::Notes;
 use server::daemon::owner::Owner;
 use server::daemon::{PORT, serve_owned};
 use tokio::sync::mpsc;
@@ -29,9 +31,11 @@ use crate::{isb, logging, ports};
 
 mod desk;
 mod figures;
+mod notes;
 
 use desk::{Ask, Desk};
 use figures::Figures;
+use notes::Hosted;
 
 /// Wishes that may wait to be taken in.
 const ASKS_MAX: usize = 16;
@@ -43,6 +47,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(10);
 struct Settings {
     object: Object,
     meeting: Meeting,
+    /// The notes that workers without a broker leave here.
+    hosted: Option<HostedMail>,
     token: Option<String>,
     address: Option<IpAddr>,
     port: u16,
@@ -59,11 +65,10 @@ impl Settings {
                 bail!("find {pipeline} or {mono} in the environment: a daemon is started by a controller")
             }
         };
-        let meeting = match &object {
-            Object::Pipeline(_) => Meeting::Broker(Arc::new(isb::from_environment(environment)?)),
-            Object::Mono(mono) => {
-                bail!("keep mono vertex {}: there is no place to meet its workers", mono.name())
-            }
+        let hosted = matches!(object, Object::Mono(_)).then(HostedMail::default);
+        let meeting = match &hosted {
+            None => Meeting::Broker(Arc::new(isb::from_environment(environment)?)),
+            Some(mail) => Meeting::Mail(Arc::new(mail.clone())),
         };
         let port = match get("TIDEGATE_PORT") {
             Some(text) => {
@@ -72,7 +77,7 @@ impl Settings {
             None => PORT,
         };
         let address = ports::bind_address(environment)?;
-        Ok(Self { object, meeting, token: get("TIDEGATE_DAEMON_TOKEN"), address, port })
+        Ok(Self { object, meeting, hosted, token: get("TIDEGATE_DAEMON_TOKEN"), address, port })
     }
 }
 
@@ -90,13 +95,14 @@ pub(crate) fn daemon(environment: &Environment) -> Outcome {
 
 async fn run(settings: Settings) -> Outcome {
     let mut signals = Signals::catch().context("listen for signals")?;
-    let Settings { object, meeting, token, address, port } = settings;
+    let Settings { object, meeting, hosted, token, address, port } = settings;
     let port = ports::listen(address, port).await.context("serve the daemon")?;
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (desk, show) = Desk::open(&object, asks);
     let desk = Arc::new(desk);
     let (mut serving, shutdown) = (JoinSet::new(), CancellationToken::new());
-    let owner = Owner { token, wishing: desk.clone() };
+    let notes = hosted.map(|mail| Arc::new(Hosted(mail)) as Arc<dyn Notes>);
+    let owner = Owner { token, wishing: desk.clone(), notes };
     serving.spawn(serve_owned(desk, owner, port, shutdown.clone()));
     let keeping = Keeping { figures: Figures::new(&object), object, show, asked, manifest: None };
     let outcome = tokio::select! {

@@ -26,6 +26,7 @@ fn settings(args: &InstallArgs) -> anyhow::Result<Settings> {
         image,
         image_pull_policy,
         nats_image,
+        nats_command,
         instance,
         replicas,
         definitions,
@@ -46,6 +47,7 @@ fn settings(args: &InstallArgs) -> anyhow::Result<Settings> {
         image,
         image_pull_policy: image_pull_policy.as_str().to_owned(),
         nats_image: nats_image.clone(),
+        nats_command: nats_command.clone(),
         instance: instance.clone(),
         replicas: json!(replicas),
         definitions: match definitions {

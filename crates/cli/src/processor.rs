@@ -21,6 +21,7 @@ use model::door::mail::Mail;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use worker::link::{Post, Standing};
 use worker::wire::{Surroundings, wire};
 use worker::{Ended, Families, Graph, Hand, Handle, Watermark, Who, Worker};
@@ -38,7 +39,7 @@ pub(crate) mod subject;
 mod user_code;
 
 use pod::{Serving, Station, Watermarks};
-use settings::Settings;
+use settings::{Reach, Settings};
 use user_code::UserCode;
 
 /// How long the last word may take.
@@ -92,10 +93,10 @@ async fn run(settings: Settings) -> Outcome {
         watermarks: watermarks(&settings, vertex, &watermark),
     };
     let serving = Serving::open(settings.ports.as_ref(), station, &incidents).await?;
-    let graph = Graph::of(pipeline);
+    let graph = if subject.is_mono() { Graph::default() } else { Graph::of(pipeline) };
     let mut background = JoinSet::new();
     let outcome = async {
-        let (buffer, mail) = tokio::select! {
+        let Reached { buffer, mail, lease } = tokio::select! {
             reached = reach(&settings, &graph, &mut background) => reached?,
             () = signals.next() => return Ok(Exit::Done),
         };
@@ -103,11 +104,12 @@ async fn run(settings: Settings) -> Outcome {
             context: context(&settings, vertex, &incidents),
             directories: &settings.sockets,
             graph: &graph,
-            buffer: Some(buffer),
+            buffer,
             incarnation: settings.incarnation,
             watermark: watermark.clone(),
             metrics: families.resolve(&who, settings.replica),
             stand_ins: &settings.stand_ins,
+            lease,
         };
         let wired = tokio::select! {
             wired = wire(subject.part(vertex), surroundings) => wired?,
@@ -149,25 +151,34 @@ fn context(settings: &Settings, vertex: &VertexSettings, incidents: &Incidents) 
     }
 }
 
-/// The buffer of the pipeline and its notes.
+/// The buffer of the pipeline, and the place for notes.
 async fn reach(settings: &Settings, graph: &Graph, background: &mut JoinSet<()>) -> anyhow::Result<Reached> {
     let Settings { pipeline, subject, .. } = settings;
+    let server = match &settings.reach {
+        Reach::Broker(server) => server,
+        Reach::Daemon(mail) => return Ok(Reached { buffer: None, mail: mail.clone(), lease: None }),
+    };
     let shape = broker::Pipeline {
         prefix: broker::prefix(&pipeline.namespace, &pipeline.name),
         process: format!("{}-{}", settings.vertex, settings.worker),
         vertices: worker::wire::buffers(pipeline, graph),
     };
     let opened = if subject.is_whole() {
-        broker::open(&settings.broker, shape).await?
+        broker::open(server, shape).await?
     } else {
-        broker::join(&settings.broker, shape).await?
+        broker::join(server, shape).await?
     };
-    let Opened { buffer, mail, driver, lanes: _ } = opened;
+    let Opened { buffer, mail, driver, lease, lanes: _ } = opened;
     background.spawn(driver);
-    Ok((buffer, mail))
+    Ok(Reached { buffer: Some(buffer), mail, lease: Some(lease) })
 }
 
-type Reached = (Arc<dyn Buffer>, Arc<dyn Mail>);
+/// Where orders come from, and where messages lie.
+struct Reached {
+    buffer: Option<Arc<dyn Buffer>>,
+    mail: Arc<dyn Mail>,
+    lease: Option<broker::Lease>,
+}
 
 /// What the vertex is called in metrics.
 fn who(settings: &Settings, vertex: &VertexSettings) -> Who {
@@ -224,7 +235,8 @@ async fn serve(
     running.spawn(worker.run());
     let grace = ends.grace;
     let notes = post.serve(told);
-    let ending = ends.end(&post.handle);
+    let stopping = CancellationToken::new();
+    let ending = ends.end(&post.handle, &stopping);
     tokio::pin!(notes, ending);
     let mut worker_ended = None;
     let outcome = loop {
@@ -236,8 +248,12 @@ async fn serve(
                     None => Err(anyhow!("finish what is in hand within {grace:?}: it is left to the next worker").into()),
                 };
             }
+            () = stopping.cancelled(), if tell.borrow().is_ready => {
+                // What is released can go to others while the rest is finished.
+                tell.send_modify(|standing| standing.is_ready = false);
+            }
             () = user_code.changed() => {
-                let is_ready = user_code.answers().is_ok();
+                let is_ready = user_code.answers().is_ok() && !stopping.is_cancelled();
                 tell.send_if_modified(|standing| std::mem::replace(&mut standing.is_ready, is_ready) != is_ready);
             }
             Some(joined) = running.join_next() => match joined.context("keep the worker running")? {
@@ -260,12 +276,14 @@ async fn serve(
 }
 
 impl Ends<'_> {
-    /// Returns when the process should end whatever is in hand: some time after it was told to stop.
-    async fn end(&mut self, handle: &Handle) {
+    /// Returns when the process should end whatever is in hand: some time after it was told to stop, which cancels
+    /// `stopping`.
+    async fn end(&mut self, handle: &Handle, stopping: &CancellationToken) {
         tokio::select! {
             () = handle.stopping() => {}
             () = self.signals.next() => handle.stop(),
         }
+        stopping.cancel();
         tokio::select! {
             () = tokio::time::sleep(self.grace) => {}
             () = self.signals.next() => {

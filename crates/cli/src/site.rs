@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::args::site::{Form, FormOption, Goal, SiteCommand, SiteOption};
 use crate::client::{Client, Target, encode};
+use crate::cluster;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -40,16 +41,16 @@ pub(crate) fn run(command: SiteCommand, environment: &Environment) -> Outcome {
 }
 
 async fn dispatch(command: SiteCommand, environment: &Environment) -> Outcome {
-    let client = |site: &SiteOption| client_of(site, environment);
+    let client = async |site: &SiteOption| client_of(site, environment).await;
     match command {
-        SiteCommand::Apply(args) => apply::apply(&client(&args.site)?, &args, environment).await,
-        SiteCommand::Plan(args) => apply::plan(&client(&args.site)?, &args, environment).await,
-        SiteCommand::Diff(args) => diff::diff(&client(&args.site)?, &args).await,
-        SiteCommand::Get(args) => get::get(&client(&args.site)?, &args).await,
-        SiteCommand::Status(args) => wait::status(&client(&args.site)?, &args).await,
-        SiteCommand::Pause(args) => wait::pause(&client(&args.site)?, &args).await,
+        SiteCommand::Apply(args) => apply::apply(&client(&args.site).await?, &args, environment).await,
+        SiteCommand::Plan(args) => apply::plan(&client(&args.site).await?, &args, environment).await,
+        SiteCommand::Diff(args) => diff::diff(&client(&args.site).await?, &args).await,
+        SiteCommand::Get(args) => get::get(&client(&args.site).await?, &args).await,
+        SiteCommand::Status(args) => wait::status(&client(&args.site).await?, &args).await,
+        SiteCommand::Pause(args) => wait::pause(&client(&args.site).await?, &args).await,
         SiteCommand::Resume(args) => {
-            let client = client(&args.site)?;
+            let client = client(&args.site).await?;
             ask(&client, &args.name, &Wish::Resume, "resumes").await?;
             if !args.wait {
                 return Ok(Exit::Done);
@@ -57,7 +58,7 @@ async fn dispatch(command: SiteCommand, environment: &Environment) -> Outcome {
             wait::until(&client, &args.name, Goal::Running, args.timeout).await
         }
         SiteCommand::Delete(args) => {
-            let client = client(&args.site)?;
+            let client = client(&args.site).await?;
             let path = format!("/objects/{}?force={}", encode(&args.name), args.force);
             let object: Object = client.delete(&path).await?;
             let how = if args.force { "is deleted at once" } else { "drains and is deleted then" };
@@ -77,21 +78,24 @@ async fn dispatch(command: SiteCommand, environment: &Environment) -> Outcome {
                 Some(count) => format!("is scaled to {count}"),
                 None => "is scaled by the autoscaler".to_owned(),
             };
-            ask(&client(&args.site)?, &args.name, &wish, &what).await
+            ask(&client(&args.site).await?, &args.name, &wish, &what).await
         }
         SiteCommand::Rollout(command) => rollout::rollout(command, environment).await,
         SiteCommand::Set(command) => rollout::set(command, environment).await,
-        SiteCommand::Logs(args) => logs::logs(&client(&args.site)?, args).await,
-        SiteCommand::Events(args) => tell::events(&client(&args.site)?, &args).await,
-        SiteCommand::Errors(args) => tell::errors(&client(&args.site)?, &args).await,
-        SiteCommand::Why(args) => tell::why(&client(&args.site)?, &args).await,
-        SiteCommand::Top(args) => top::top(&client(&args.site)?, &args).await,
-        SiteCommand::Down(args) => down::down(&client(&args.site)?, &args).await,
+        SiteCommand::Logs(args) => logs::logs(&client(&args.site).await?, args).await,
+        SiteCommand::Events(args) => tell::events(&client(&args.site).await?, &args).await,
+        SiteCommand::Errors(args) => tell::errors(&client(&args.site).await?, &args).await,
+        SiteCommand::Why(args) => tell::why(&client(&args.site).await?, &args).await,
+        SiteCommand::Top(args) => top::top(&client(&args.site).await?, &args).await,
+        SiteCommand::Down(args) => down::down(&client(&args.site).await?, &args).await,
     }
 }
 
-/// The site that flags name, or the default one.
-fn client_of(site: &SiteOption, environment: &Environment) -> Result<Client, Failure> {
+/// The site or cluster that flags name, or the default site.
+async fn client_of(site: &SiteOption, environment: &Environment) -> Result<Client, Failure> {
+    if site.is_cluster() {
+        return cluster::host(site, environment).await;
+    }
     if let Some(text) = &site.local {
         return Ok(Client::new(Target::parse(text)?));
     }

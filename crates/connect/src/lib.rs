@@ -6,6 +6,7 @@
 
 pub mod buffer;
 pub mod incident;
+pub mod mail;
 pub mod open;
 pub mod secret;
 pub mod sink;

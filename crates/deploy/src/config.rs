@@ -21,11 +21,17 @@ fn config_map(settings: &Settings, name: &str, data: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": settings.metadata(name), "data": data})
 }
 
+/// What a controller without a configuration goes by: the text that is installed when nothing is said.
+pub fn default_configuration() -> String {
+    text(&Settings::new(Scope::Cluster))
+}
+
 /// The configuration as people edit it; texts inside it are YAML again, as in the reference.
 fn text(settings: &Settings) -> String {
-    let Settings { instance, nats_image, .. } = settings;
+    let Settings { instance, nats_image, nats_command, .. } = settings;
     let instance = Value::String(instance.clone());
     let nats_image = Value::String(nats_image.clone());
+    let nats_command = Value::String(nats_command.clone());
     format!(
         "\
 # Which controller this is; it looks after objects with this value in the annotation
@@ -47,29 +53,16 @@ isbsvc:
     # Settings of streams; those in the manifest of a service win.
     bufferConfig: |
       stream:
-        retention: 0
         maxMsgs: 100000
-        maxAge: 72h
-        maxBytes: -1
         storage: 0
         replicas: 3
         duplicates: 60s
-      consumer:
-        ackWait: 60s
-        maxAckPending: 25000
-      otBucket:
-        maxValueSize: 0
-        history: 1
-        ttl: 3h
-        maxBytes: 0
-        storage: 0
-        replicas: 3
     # What `version` in the manifest of a service stands for. `configReloaderImage` and `metricsExporterImage`
     # add containers that reload configuration and export metrics; neither is needed.
     versions:
     - version: latest
       natsImage: {nats_image}
-      startCommand: /nats-server
+      startCommand: {nats_command}
     - version: 2.12.7
       natsImage: nats:2.12.7
       startCommand: /nats-server

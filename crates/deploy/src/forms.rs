@@ -82,6 +82,7 @@ fn chart_settings(scope: Scope, webhook: bool) -> Settings {
         ),
         image_pull_policy: expression(".Values.image.pullPolicy"),
         nats_image: expression(".Values.natsImage"),
+        nats_command: expression(".Values.natsCommand"),
         instance: String::new(),
         replicas: Value::String(expression(".Values.replicas")),
         resources: Value::String(expression(".Values.resources")),
@@ -147,7 +148,7 @@ fn unquoted(text: &str) -> String {
 fn values() -> String {
     let settings = Settings::new(Scope::Cluster);
     let (repository, _) = settings.image.rsplit_once(':').expect("the image has a tag");
-    let entries: [(&str, &str, Value); 7] = [
+    let entries: [(&str, &str, Value); 8] = [
         (
             "image",
             "The image of the controller and of everything it starts; without a tag, that of the chart's version.",
@@ -171,6 +172,7 @@ fn values() -> String {
             "The image that version `latest` of buffer services stands for.",
             json!(settings.nats_image),
         ),
+        ("natsCommand", "The program in that image.", json!(settings.nats_command)),
     ];
     let entries = entries.map(|(name, comment, value)| {
         let yaml = api::yaml::to_yaml(&json!({name: value}));

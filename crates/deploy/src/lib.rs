@@ -10,6 +10,8 @@ mod rights;
 mod webhook;
 mod workload;
 
+pub use config::default_configuration;
+
 use api::schema::definition::{Detail, definitions};
 use serde_json::{Value, json};
 
@@ -36,6 +38,8 @@ pub struct Settings {
     pub image_pull_policy: String,
     /// The image of NATS servers, version `latest`.
     pub nats_image: String,
+    /// The program in that image.
+    pub nats_command: String,
     /// Which controller this is when a cluster has several; empty for the only one.
     pub instance: String,
     /// How many controllers; one of them leads, and all of them answer the webhook.
@@ -59,6 +63,7 @@ impl Settings {
             image: format!("{}:{}", names::IMAGE, env!("CARGO_PKG_VERSION")),
             image_pull_policy: "IfNotPresent".to_owned(),
             nats_image: names::NATS_IMAGE.to_owned(),
+            nats_command: names::NATS_COMMAND.to_owned(),
             instance: String::new(),
             replicas: json!(1),
             resources: workload::resources(),

@@ -7,7 +7,9 @@ pub const NAMESPACE: &str = "numaflow-system";
 pub const IMAGE: &str = "ghcr.io/tidegate/tidegate";
 /// The image of NATS servers unless another one is named; the oldest that will do is 2.12.0.
 pub const NATS_IMAGE: &str = "nats:2.12.7";
-/// The program in the image.
+/// The program in that image; in images that are made from others it may be elsewhere, such as in `PATH`.
+pub const NATS_COMMAND: &str = "/nats-server";
+/// The program in our image.
 pub const PROGRAM: &str = "/tidegate";
 
 /// Value of the label `app.kubernetes.io/part-of`.
@@ -49,8 +51,6 @@ pub const WEBHOOK_PATH: &str = "/validate";
 
 /// Ports of a controller.
 pub mod ports {
-    /// Metrics, plain HTTP.
-    pub const METRICS: u16 = 9090;
     /// `/healthz` and `/readyz`, plain HTTP.
     pub const PROBES: u16 = 8081;
     /// The admission webhook, TLS; its Service listens on 443.

@@ -116,10 +116,11 @@ fn rules(settings: &Settings) -> Value {
         json!({"apiGroups": ["apps"], "resources": ["deployments", "statefulsets"], "verbs": all}),
         json!({"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "watch", "patch", "delete"]}),
         json!({"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": all}),
+        // Why a set does not make a pod, only its events say.
         json!({
             "apiGroups": ["", "events.k8s.io"],
             "resources": ["events"],
-            "verbs": ["create", "patch"],
+            "verbs": ["create", "list", "patch"],
         }),
     ];
     if settings.has_webhook() {

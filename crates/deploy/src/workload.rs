@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Settings, names};
+use crate::{Scope, Settings, names};
 
 /// The user in the image; any other one that is not root would do.
 const USER: u32 = 9737;
@@ -19,7 +19,10 @@ pub(crate) fn resources() -> Value {
 /// The namespace of the controller.
 pub(crate) fn namespace(settings: &Settings) -> Value {
     let mut metadata = settings.cluster_metadata(&settings.namespace);
-    metadata["labels"]["pod-security.kubernetes.io/enforce"] = json!("restricted");
+    // A namespace that the controller shares with pipelines is for others to restrict.
+    if settings.scope == Scope::Cluster {
+        metadata["labels"]["pod-security.kubernetes.io/enforce"] = json!("restricted");
+    }
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 }
 
@@ -75,10 +78,7 @@ fn deployment(settings: &Settings) -> Value {
 }
 
 fn container(settings: &Settings) -> Value {
-    let mut ports = vec![
-        json!({"name": "metrics", "containerPort": names::ports::METRICS}),
-        json!({"name": "probes", "containerPort": names::ports::PROBES}),
-    ];
+    let mut ports = vec![json!({"name": "probes", "containerPort": names::ports::PROBES})];
     if settings.has_webhook() {
         ports.push(json!({"name": names::WEBHOOK, "containerPort": names::ports::WEBHOOK}));
     }
@@ -94,7 +94,7 @@ fn container(settings: &Settings) -> Value {
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": [names::PROGRAM],
-        "args": ["controller"],
+        "args": ["controller", "--probes-port", names::ports::PROBES.to_string()],
         "env": environment(settings),
         "ports": ports,
         "resources": settings.resources,

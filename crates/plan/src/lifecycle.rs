@@ -284,16 +284,17 @@ fn dropped(input: &Input<'_>) -> String {
 
 /// What of the records inside came from a source, as far as it can be told.
 fn came_from(cut: &Cut) -> Option<String> {
-    let Cut { source, read, records, spans } = cut;
+    let Cut { source, read, records, spans, named } = cut;
     let read: Vec<String> =
         read.iter().map(|(unit, position)| format!("position {position} in unit {unit}")).collect();
     let span = |(partition, Span { first, last }): (&u16, &Span)| {
         format!(", from offset {first} to {last} in partition {partition}")
     };
     let spans = spans.iter().map(span).collect::<Vec<_>>().concat();
+    let such_as = if named.is_empty() { String::new() } else { format!(", such as {}", named.join(", ")) };
     let read = (!read.is_empty()).then(|| format!("was read up to {}", read.join(", ")));
     let gave = (*records > 0)
-        .then(|| format!("gave {} of the records as they lie there{spans}", thousands(*records)));
+        .then(|| format!("gave {} of the records as they lie there{spans}{such_as}", thousands(*records)));
     let facts: Vec<String> = read.into_iter().chain(gave).collect();
     (!facts.is_empty()).then(|| format!("source {source} {}", facts.join(", and ")))
 }

@@ -193,18 +193,20 @@ pub struct Cut {
     pub read: BTreeMap<u32, u64>,
     /// Records inside that are still as the source gave them; what later vertices made of others has other origins.
     pub records: u64,
-    /// By partition of the source, the smallest and the largest offset of those records.
+    /// By partition of the source, the smallest and the largest offset of those records that have numbers.
     pub spans: BTreeMap<u16, Span>,
+    /// Offsets of others, in no particular order; some of them when there are many.
+    pub named: Vec<String>,
 }
 
 /// Offsets from one to another, both included. Not all between them need to be there.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Span {
     /// The smallest.
-    pub first: String,
+    pub first: u64,
     /// The largest.
-    pub last: String,
+    pub last: u64,
 }
 
 /// What is left in one partition.

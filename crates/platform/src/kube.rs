@@ -4,15 +4,21 @@
 //! once.
 
 pub mod act;
+pub mod certificate;
 pub mod client;
+pub mod config;
 pub mod controller;
 pub mod daemon;
 pub mod events;
+mod http;
+pub mod isb;
 pub mod lease;
 pub mod names;
 pub mod object;
+pub mod place;
 pub mod render;
 pub mod store;
+pub mod webhook;
 
 /// Who we are in the `managedFields` of objects.
 pub const FIELD_MANAGER: &str = "tidegate";

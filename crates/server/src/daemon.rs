@@ -8,6 +8,7 @@ mod answers;
 mod grpc;
 mod json;
 mod metrics;
+pub mod notes;
 pub mod owner;
 mod rest;
 
@@ -135,7 +136,9 @@ pub async fn serve_owned(
     port: Port,
     shutdown: CancellationToken,
 ) {
-    let router = rest::router(Arc::clone(&daemon)).merge(grpc::router(daemon)).merge(owner::router(owner));
+    let router = rest::router(Arc::clone(&daemon))
+        .merge(grpc::router(daemon))
+        .merge(owner::router(owner, shutdown.clone()));
     port.serve(router, shutdown).await;
 }
 

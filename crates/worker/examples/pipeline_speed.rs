@@ -110,6 +110,7 @@ fn metrics(vertex: &str) -> Arc<Metrics> {
 
 fn setup(vertex: &str, input: Input, output: Out, buffer: Option<Arc<dyn Buffer>>) -> Setup {
     Setup {
+        lease: None,
         vertex: Name::new(vertex),
         replica: 0,
         incarnation: Incarnation(1),

@@ -76,6 +76,11 @@ pub(crate) fn cut_off() -> Error {
     Error::new(Class::Lost, "finish what is in hand: the worker was cut off")
 }
 
+/// The error of what was not written because its unit may belong to somebody else.
+fn in_doubt() -> Error {
+    Error::new(Class::Lost, "write to the sink: the unit may belong to another worker, and is claimed again")
+}
+
 impl DeskHandle {
     /// Writes messages. Fails when the worker is cut off, or the unit gives up, before the sink was asked, and when the
     /// desk has closed, which it does only after an error that it has returned to the worker.
@@ -94,6 +99,9 @@ impl DeskHandle {
             }
             if leaving.has_given_up() {
                 return leaving.give_up();
+            }
+            if leaving.is_in_doubt() {
+                return in_doubt();
             }
             Error::new(Class::Fatal, "write to the sink: it has stopped")
         };
@@ -114,6 +122,8 @@ pub(crate) struct Desk {
     watermark: Watermark,
     metrics: Arc<Metrics>,
     requests: mpsc::Receiver<Request>,
+    /// Of a unit that has something in the present batch.
+    leaving: Leaving,
     /// What has not begun shall not begin any more.
     cut: CancellationToken,
 }
@@ -138,8 +148,19 @@ impl Desk {
         let Sinks { primary, fallback, on_success, again, bypass } = sinks;
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         let handle = DeskHandle { requests: sender, cut: cut.clone() };
-        let desk =
-            Self { primary, fallback, on_success, again, batch_max, watermark, metrics, requests, cut };
+        let leaving = Leaving::default();
+        let desk = Self {
+            primary,
+            fallback,
+            on_success,
+            again,
+            batch_max,
+            watermark,
+            metrics,
+            requests,
+            leaving,
+            cut,
+        };
         (desk, handle, bypass)
     }
 
@@ -154,14 +175,14 @@ impl Desk {
                     None => break,
                 },
             };
-            if self.cut.is_cancelled() || first.leaving.has_given_up() {
+            if self.cut.is_cancelled() || first.leaving.has_given_up() || first.leaving.is_in_doubt() {
                 continue;
             }
-            let Request { to, mut messages, leaving: _, answer } = first;
+            let Request { to, mut messages, leaving, answer } = first;
             let mut parts = vec![(messages.len(), answer)];
             while messages.len() < self.batch_max {
                 let Ok(next) = self.requests.try_recv() else { break };
-                if next.leaving.has_given_up() {
+                if next.leaving.has_given_up() || next.leaving.is_in_doubt() {
                     continue;
                 }
                 if next.to != to || messages.len() + next.messages.len() > self.batch_max {
@@ -171,6 +192,8 @@ impl Desk {
                 parts.push((next.messages.len(), next.answer));
                 messages.extend(next.messages);
             }
+            // A lapse puts whoever began before it in doubt, so that one speaks for all of a batch.
+            self.leaving = leaving;
             let back = match to {
                 Window::Primary => self.write_primary(&messages).await?,
                 Window::Fallback | Window::OnSuccess => self.write_side(to, &messages).await?,
@@ -302,7 +325,7 @@ impl Desk {
     /// Waits before something is tried again; false when it shall not be.
     async fn waits(&mut self, wait: Duration) -> bool {
         tokio::select! {
-            () = tokio::time::sleep(wait) => true,
+            () = tokio::time::sleep(wait) => !self.leaving.is_in_doubt(),
             () = self.cut.cancelled() => false,
         }
     }

@@ -30,7 +30,8 @@ pub use graph::Graph;
 pub use handle::{Hand, Handle, Orders, UnitReport};
 pub use metrics::{Drops, Families, Metrics, Who};
 pub use setup::{
-    Bypass, Call, Edge, Exhausted, Input, Limits, Out, RateLimit, Redeliveries, Setup, Sinks, Watermark,
+    Bypass, Call, Edge, Exhausted, Input, Lease, Limits, Out, RateLimit, Redeliveries, Setup, Sinks,
+    Watermark,
 };
 pub use signals::{Latency, Signals, Tally};
 pub use throttle::{Clock, Mode, Rate};

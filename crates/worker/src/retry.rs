@@ -21,7 +21,7 @@ use crate::backoff::Patience;
 use crate::batch::{Bundle, Processed, Ready, Steps, Work};
 use crate::inlet::decode;
 use crate::metrics::Metrics;
-use crate::stage::{Leaving, Stage, now, wait_until};
+use crate::stage::{Hold, Leaving, Stage, now, wait_until};
 use crate::tail::Tail;
 use crate::throttle::Gate;
 use crate::unit::{End, Gauge, Load, Settling};
@@ -288,7 +288,7 @@ impl RetryLoop {
     async fn run_to_end(self) -> Result<End, Error> {
         let Self { reader, progress, stage, tail, metrics, gauge, finish, gate } = self;
         let bytes_max = tail.bundle_bytes_max();
-        let leaving = Leaving::on(finish.clone());
+        let leaving = Leaving::on(finish.clone(), Hold::on(stage.lease.clone()));
         let mut hand = Hand::empty(reader, progress, bytes_max, gate, stage.cut.clone());
         let mut settling = Settling::Idle(tail);
         let mut finishing = false;

@@ -48,6 +48,18 @@ pub struct Setup {
     pub watermark: Watermark,
     /// Counters, resolved for this replica.
     pub metrics: Arc<Metrics>,
+    /// Whether its units may still be taken for its own; none where nobody else can take them.
+    pub lease: Option<Arc<dyn Lease>>,
+}
+
+/// Whether a worker may take its units for its own. While the place that says who owns what is out of reach for long,
+/// others may have them, and what is written outside or acknowledged then would be done by two.
+pub trait Lease: Send + Sync {
+    /// How often it may have lost them, now included. What was read before this has changed must not be written outside.
+    fn lapses(&self) -> u64;
+
+    /// It may have lost them now.
+    fn is_out(&self) -> bool;
 }
 
 /// Where messages come from.

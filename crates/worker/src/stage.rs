@@ -16,13 +16,13 @@ use tracing::warn;
 use crate::batch::{Processed, Work};
 use crate::desk::{DeskHandle, Window, cut_off};
 use crate::metrics::Metrics;
-use crate::setup::{Bypass, Call, Exhausted, Redeliveries, Watermark};
+use crate::setup::{Bypass, Call, Exhausted, Lease, Redeliveries, Watermark};
 
 mod call;
 mod leave;
 mod pass;
 
-pub(crate) use leave::Leaving;
+pub(crate) use leave::{Hold, Leaving};
 use pass::Passed;
 
 /// Where a message goes that is sent back.
@@ -47,6 +47,8 @@ pub(crate) struct Stage {
     /// Bounds what is in user code over all units of the worker.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) in_flight_max: usize,
+    /// Whether the units of the worker may be taken for its own.
+    pub(crate) lease: Option<Arc<dyn Lease>>,
     /// Nothing more is asked of user code and sinks, and what they have not answered is given up.
     pub(crate) cut: CancellationToken,
 }
@@ -89,7 +91,7 @@ impl Stage {
         }
         let passed = self.admitted(messages, &leaving).await?;
         // What a sink may have taken is seen to its end: the next owner would write all of it once more.
-        let leaving = if self.desk.is_some() { Leaving::default() } else { leaving };
+        let leaving = if self.desk.is_some() { leaving.patient() } else { leaving };
         self.conclude(passed, &mut processed, &leaving).await?;
         Ok(processed)
     }

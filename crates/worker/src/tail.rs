@@ -20,7 +20,7 @@ use crate::backoff::Patience;
 use crate::batch::{Bundle, Oversized};
 use crate::metrics::Metrics;
 use crate::route::{Spread, route};
-use crate::setup::{Edge, Watermark};
+use crate::setup::{Edge, Lease, Watermark};
 use crate::unit::Gauge;
 
 /// The reference's pause between attempts to acknowledge.
@@ -42,6 +42,7 @@ pub(crate) struct Tail {
     pub(crate) watermark: Watermark,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) gauge: Arc<Gauge>,
+    pub(crate) lease: Option<Arc<dyn Lease>>,
     /// The position of the last commit, or of the claim.
     pub(crate) committed: Position,
 }
@@ -209,6 +210,10 @@ impl Tail {
 
     async fn answer(&mut self, list: &[(Receipt, Answer)]) -> Result<(), Error> {
         let (Some(answers), false) = (&mut self.answers, list.is_empty()) else { return Ok(()) };
+        while self.lease.as_ref().is_some_and(|lease| lease.is_out()) {
+            // The source may have given the same to somebody else meanwhile; a commit before this was stored all the same.
+            tokio::time::sleep(ANSWER_AGAIN).await;
+        }
         let mut failures = 0u32;
         while let Err(error) = answers.answer(list).await {
             if error.class() != Class::Retry {

@@ -20,7 +20,7 @@ use crate::batch::{Bundle, Processed, Ready, Work};
 use crate::budget::Share;
 use crate::inlet::{Inlet, Read, Rest, memory};
 use crate::metrics::Metrics;
-use crate::stage::{Leaving, Stage};
+use crate::stage::{Hold, Leaving, Stage};
 use crate::tail::Tail;
 use crate::throttle::Gate;
 
@@ -351,7 +351,7 @@ impl UnitLoop {
         let Self { inlet, batch_messages, stage, tail, metrics, gauge, finish, share, gate, rest } = self;
         let bundle_bytes_max = tail.bundle_bytes_max();
         let mut position = tail.committed;
-        let leaving = (stage.cut.clone(), Leaving::on(finish.clone()));
+        let leaving = (stage.cut.clone(), Leaving::on(finish.clone(), Hold::on(stage.lease.clone())));
         let mut hand =
             Hand::empty(inlet, (batch_messages, bundle_bytes_max), (share, gate), leaving, position);
         let mut settling = Settling::Idle(tail);

@@ -9,6 +9,7 @@ use api::resolve::{
     self, OnFailure, PipelineSettings, RateLimitMode, Redelivery, Retry, TagTest, VertexKind, VertexSettings,
 };
 use api::spec::{self, OnExhausted};
+use connect::buffer::broker;
 use connect::incident::{Incident, Incidents};
 use connect::open::{self, Context, Role};
 use connect::source::http::Listening;
@@ -26,7 +27,7 @@ use crate::graph::{Graph, condition};
 use crate::link::Notice;
 use crate::metrics::Metrics;
 use crate::setup::{
-    Bypass, Call, Exhausted, Input, Limits, Out, RateLimit, Redeliveries, Setup, Sinks, Watermark,
+    Bypass, Call, Exhausted, Input, Lease, Limits, Out, RateLimit, Redeliveries, Setup, Sinks, Watermark,
 };
 use crate::throttle::{Clock, Mode, Rate};
 
@@ -66,6 +67,21 @@ pub struct Surroundings<'a> {
     pub metrics: Arc<Metrics>,
     /// Code of this process that stands in for user containers, by container name.
     pub stand_ins: &'a BTreeMap<String, StandIn>,
+    /// How long the process may take its units for its own; none where nobody else can take them.
+    pub lease: Option<broker::Lease>,
+}
+
+/// The lease of a process over a broker.
+struct OverBroker(broker::Lease);
+
+impl Lease for OverBroker {
+    fn lapses(&self) -> u64 {
+        self.0.lapses()
+    }
+
+    fn is_out(&self) -> bool {
+        self.0.is_out()
+    }
 }
 
 /// A replica that is ready to run, and what people have to be told about it.
@@ -105,8 +121,17 @@ pub fn buffers(pipeline: &PipelineSettings, graph: &Graph) -> Vec<buffer::Vertex
 /// Opens every door of a replica.
 pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wired, open::Error> {
     let Part { settings, source, udf, sink, bypass } = part;
-    let Surroundings { context, directories, graph, buffer, incarnation, watermark, metrics, stand_ins } =
-        surroundings;
+    let Surroundings {
+        context,
+        directories,
+        graph,
+        buffer,
+        incarnation,
+        watermark,
+        metrics,
+        stand_ins,
+        lease,
+    } = surroundings;
     let context_of = |container: &str| {
         let directory = directories.get(container).unwrap_or(&context.user_code_directory);
         Context { user_code_directory: directory.clone(), ..context.clone() }
@@ -156,6 +181,7 @@ pub async fn wire(part: Part<'_>, surroundings: Surroundings<'_>) -> Result<Wire
         redelivery: redeliveries(&settings.redelivery),
         watermark,
         metrics,
+        lease: lease.map(|lease| Arc::new(OverBroker(lease)) as Arc<dyn Lease>),
     };
     Ok(Wired { setup, urls })
 }

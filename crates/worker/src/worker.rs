@@ -94,6 +94,7 @@ impl Worker {
             redelivery,
             watermark,
             metrics,
+            lease,
         } = setup;
         let seat = rate_limit.map(|limit| seat(limit, replica));
         let metrics = Arc::new(metrics.of_worker());
@@ -123,6 +124,7 @@ impl Worker {
             metrics: metrics.clone(),
             in_flight: Arc::new(Semaphore::new(limits.in_flight_messages)),
             in_flight_max: limits.in_flight_messages,
+            lease,
             cut: cut.clone(),
         });
         let (handle, told) = Handle::new(metrics.clone(), cut, watermark.clone());
@@ -310,6 +312,7 @@ impl Shared {
             watermark: self.watermark.clone(),
             metrics: self.metrics.clone(),
             gauge: gauge.clone(),
+            lease: self.stage.lease.clone(),
             committed: progress.position,
         });
         let (stage, metrics) = (self.stage.clone(), self.metrics.clone());

@@ -190,3 +190,45 @@ fn a_worker_that_is_killed_comes_back_under_its_name_and_others_go_on() {
         (look["vertices"]["cat"]["workers"]["a-1"]["state"] == "ready").then_some(())
     });
 }
+
+#[test]
+fn a_mono_vertex_flows_under_a_daemon_that_hosts_its_notes() {
+    let lab = Lab::new().unwrap();
+    let count = 4_000;
+    let mut cluster = Cluster::new(&lab, Pipeline::mono(&lab, "mono", (count, 300)), None);
+    cluster.start_daemon().unwrap();
+    for worker in ["a-0", "a-1"] {
+        cluster.start_pod("mono", worker, None).unwrap();
+    }
+    cluster.want("mono", true, &[("a", 1)], &[("a-0", "work"), ("a-1", "work")]);
+    cluster.post().unwrap();
+    let both = |look: &Value| {
+        let held = holds(look, "mono");
+        (held["a-0"] == 1 && held["a-1"] == 1).then_some(())
+    };
+    cluster.until("each worker has a part of the source", both);
+    until_more(&lab, &cluster, 200);
+    cluster.kill_daemon().unwrap();
+    // The workers go on with what they have.
+    until_more(&lab, &cluster, 300);
+    cluster.start_daemon().unwrap();
+    cluster.post().unwrap();
+    cluster.until("both are heard again", both);
+    assert_eq!(restarts(&cluster.look().unwrap()), 0, "nobody had to begin again");
+    until_more(&lab, &cluster, 200);
+    cluster.want("mono", true, &[("a", 1)], &[("a-0", "work"), ("a-1", "retire")]);
+    cluster.post().unwrap();
+    cluster.until("the second holds nothing", |look| (holds(look, "mono")["a-1"] == 0).then_some(()));
+    assert_eq!(cluster.stop_pod("mono", "a-1").unwrap(), Some(0));
+    cluster.want("mono", true, &[("a", 1)], &[("a-0", "work")]);
+    cluster.post().unwrap();
+    complete(&lab, &cluster, count);
+    let (status, metrics) = cluster.ask("/api/v1/metrics").unwrap();
+    assert_eq!((status, &metrics["metrics"]["monoVertex"]), (200, &json!("mono")));
+    cluster.want("mono", false, &[("a", 1)], &[("a-0", "work")]);
+    cluster.post().unwrap();
+    cluster.until("it is drained", |look| (look["drain"]["drained"] == true).then_some(()));
+    let metrics = cluster.ask_pod("mono", "a-0", "/metrics").unwrap().body;
+    assert!(metrics.contains("monovtx_read_total{mvtx_name=\"mono\""), "{metrics}");
+    assert_eq!(cluster.ask_pod("mono", "a-0", "/runtime/watermark").unwrap().status, 404);
+}

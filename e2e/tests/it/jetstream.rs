@@ -10,6 +10,16 @@ use e2e::up::Up;
 use e2e::wait;
 use nix::sys::signal::Signal;
 
+mod cluster;
+mod full;
+mod handover;
+mod owners;
+mod stuck;
+mod zombies;
+
+/// More numbers than any test takes.
+const ENDLESS: u64 = 100_000_000;
+
 /// A pipeline of a bounded source, a map with two workers and a sink.
 fn numbers(lab: &Lab, name: &str, (count, rate): (u64, u64)) -> Pipeline {
     let strategy = "updateStrategy: {minReadySeconds: 1}";
@@ -89,7 +99,7 @@ fn a_pause_drains_and_an_update_rolls_over_a_broker() {
         let mut flags = vec!["--isb", url.as_str()];
         flags.extend(isolate.then_some("--isolate"));
         let up = Up::start_with(&lab, &flags).unwrap();
-        let pipeline = numbers(&lab, name, (100_000_000, 300));
+        let pipeline = numbers(&lab, name, (ENDLESS, 300));
         pipeline.apply(&lab, &up).unwrap();
         until_more(&lab, &pipeline, 100);
         up.pause(name).unwrap();

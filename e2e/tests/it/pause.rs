@@ -167,7 +167,8 @@ fn a_deletion_loses_nothing_unless_it_is_forced() {
     let (_, offsets) =
         message.split_once("; source in").and_then(|(_, text)| text.split_once("from offset ")).unwrap();
     let words: Vec<&str> = offsets.split([' ', ',']).collect();
-    let (first, last): (u64, u64) = (words[0].parse().unwrap(), words[2].parse().unwrap());
+    let offset = |at: usize| -> u64 { words[at].parse().unwrap_or_else(|_| panic!("no offsets: {message}")) };
+    let (first, last) = (offset(0), offset(2));
     let written: BTreeSet<u64> = forced.written(&lab).into_iter().collect();
     let is_named = |number: &u64| written.contains(number) || (first..=last).contains(number);
     assert!((0..count).all(|number| is_named(&number)), "{message}, and out are {written:?}");

@@ -162,10 +162,11 @@ fn a_version_that_was_given_up_is_tried_again_when_somebody_says_so() {
     up.set_exec("retried", "cat", &command).unwrap();
     up.until("retried", "is given up", |object| object.rollout("cat").contains("rolled back").then_some(()));
     assert_eq!(marks(&lab, &pipeline, "v2"), 0, "a version that only fails gives nothing");
-    // What it has in hand it may finish.
-    std::fs::remove_file(broken).unwrap();
+    // It still fails at everything: what it has in hand it gives up.
     let back = rolled_back(&up, "retried", &old, "errors");
     println!("{}", back.rollout("cat"));
+    assert_eq!(marks(&lab, &pipeline, "v2"), 0, "{back}");
+    std::fs::remove_file(broken).unwrap();
     assert_eq!(states(&up, "retried"), ["Serving", "Failed"]);
     more_comes_out(&lab, &pipeline);
     assert_eq!(up.api().object("retried").unwrap().only_version("cat"), Some(old.clone()));
@@ -199,7 +200,6 @@ fn a_version_that_hangs_is_replaced_by_a_good_one() {
     ];
     let hang = lab.path("hang");
     let arguments = format!("--mark v1 --hang-while {}", hang.display());
-    // What a worker that hangs holds is taken from it after half a minute, one worker after the other.
     let (some, replicas) = if is_long() { (&all[..], 2) } else { (&all[..1], 1) };
     let pipelines = some.iter().map(|(name, strategy)| {
         let strategy = format!("minReadySeconds: 1, progressDeadlineSeconds: 60, {strategy}");
@@ -231,6 +231,7 @@ fn a_version_that_hangs_is_replaced_by_a_good_one() {
     }
     up.down().unwrap();
 }
+
 #[test]
 fn a_restart_after_a_rollback_keeps_the_version_that_serves() {
     let lab = Lab::new().unwrap();

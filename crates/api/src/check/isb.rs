@@ -1,6 +1,7 @@
 //! Rules of a buffer service.
 
 use super::{Report, Rules, object_name};
+use crate::names;
 use crate::path::Path;
 use crate::read::is_yaml_object;
 use crate::spec::{InterStepBufferServiceSpec, Resource};
@@ -8,7 +9,7 @@ use crate::spec::{InterStepBufferServiceSpec, Resource};
 impl Rules for InterStepBufferServiceSpec {
     fn complain(object: &Resource<Self>, report: &mut Report<'_>) {
         let name_at = object_name(object, report);
-        report.derived_label(&name_at, &format!("isbsvc-{}-js-svc", object.name()));
+        report.derived_label(&name_at, &names::isb_service(object.name()));
         let path = Path::root().field("spec").field("jetstream");
         let Some(jetstream) = &object.spec.jetstream else {
             let message = "a buffer service needs the block `jetstream`";

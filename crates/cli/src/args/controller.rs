@@ -41,6 +41,12 @@ pub(crate) struct ControllerArgs {
     /// When it is pulled: Always, IfNotPresent or Never [default: NUMAFLOW_IMAGE_PULL_POLICY, then Kubernetes' rule].
     #[arg(long, value_name = "POLICY")]
     pub(crate) image_pull_policy: Option<String>,
+    /// What the operator sets, in the form of the reference; a file that is not there sets nothing.
+    #[arg(long, value_name = "FILE", default_value = "/etc/numaflow/controller-config.yaml")]
+    pub(crate) config: PathBuf,
+    /// Answer /healthz and /readyz on this port, for the probes of a kubelet.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) probes_port: Option<u16>,
     /// Act without a lease: for a controller that is certainly the only one
     /// [also: NUMAFLOW_LEADER_ELECTION_DISABLED=true].
     #[arg(long)]

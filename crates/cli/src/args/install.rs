@@ -28,6 +28,9 @@ pub(crate) struct InstallArgs {
     /// The image that version `latest` of buffer services stands for; NATS 2.12.0 or later.
     #[arg(long, value_name = "IMAGE", default_value = deploy::names::NATS_IMAGE)]
     pub(crate) nats_image: String,
+    /// The program in that image.
+    #[arg(long, value_name = "COMMAND", default_value = deploy::names::NATS_COMMAND)]
+    pub(crate) nats_command: String,
     /// Which controller this is when a cluster has several: it looks after objects with this value in the annotation
     /// numaflow.numaproj.io/instance.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]

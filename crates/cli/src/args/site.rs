@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
+use super::controller::ClusterOption;
 use super::{LogFormat, ValueOptions, duration};
 use crate::isb::IsbOptions;
 
@@ -57,8 +58,21 @@ pub(crate) enum SiteCommand {
 pub(crate) struct SiteOption {
     /// The site on this machine: its socket, or http://ADDRESS:PORT [default: the socket in
     /// $XDG_STATE_HOME/tidegate/site, or ~/.local/state/tidegate/site].
-    #[arg(long, value_name = "SOCKET|URL")]
+    #[arg(long, value_name = "SOCKET|URL", conflicts_with_all = ["context", "kubeconfig", "namespace"])]
     pub(crate) local: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOption,
+    /// The namespace of the cluster [default: that of the context]; like --context, it means a cluster and no site.
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+}
+
+impl SiteOption {
+    /// Whether a cluster is meant.
+    pub(crate) fn is_cluster(&self) -> bool {
+        let ClusterOption { kubeconfig, context } = &self.cluster;
+        kubeconfig.is_some() || context.is_some() || self.namespace.is_some()
+    }
 }
 
 /// Manifests and what belongs to them.

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use api::resolve::PipelineSettings;
 use connect::buffer::jetstream;
+use connect::mail::RemoteMail;
 use connect::udf::native::{StandIn, stand_in};
 use model::Incarnation;
 use platform::local::engine::Object;
@@ -32,6 +34,14 @@ const GRACE_SECONDS: u64 = 20;
 /// Bits of an incarnation that are random; the others are the time it began, in milliseconds.
 const RANDOM_BITS: u32 = 22;
 
+/// How orders come, and where messages lie between vertices.
+pub(super) enum Reach {
+    /// On a broker, for vertices of pipelines.
+    Broker(jetstream::Settings),
+    /// From the daemon, for mono vertices: nothing lies anywhere.
+    Daemon(Arc<RemoteMail>),
+}
+
 /// Everything one worker has to know.
 pub(super) struct Settings {
     pub(super) subject: Subject,
@@ -50,7 +60,7 @@ pub(super) struct Settings {
     pub(super) http_bind: IpAddr,
     /// The process without which this one has no reason to live.
     pub(super) parent: Option<u32>,
-    pub(super) broker: jetstream::Settings,
+    pub(super) reach: Reach,
     /// Where it listens; nowhere where it is none.
     pub(super) ports: Option<Ports>,
     /// Probes are answered with yes.
@@ -96,7 +106,7 @@ impl Settings {
             values: values(&secrets)?,
             http_bind,
             parent,
-            broker: isb::from_environment(environment)?,
+            reach: reach(environment, subject.is_mono())?,
             ports: served(environment)?,
             is_trusted: get("NUMAFLOW_HEALTH_CHECK_DISABLED").is_some_and(|text| text == "true"),
             grace: Duration::from_secs(grace),
@@ -104,6 +114,20 @@ impl Settings {
             vertex,
         })
     }
+}
+
+fn reach(environment: &Environment, is_mono: bool) -> Result<Reach> {
+    if !is_mono {
+        return Ok(Reach::Broker(isb::from_environment(environment)?));
+    }
+    let need = |name: &str| {
+        let found = environment.variable(name);
+        found.with_context(|| {
+            format!("find {name} in the environment: orders of a mono vertex come from its daemon")
+        })
+    };
+    let mail = RemoteMail::new(&need("TIDEGATE_DAEMON_URL")?, &need("TIDEGATE_DAEMON_TOKEN")?);
+    Ok(Reach::Daemon(Arc::new(mail.context("understand TIDEGATE_DAEMON_URL and TIDEGATE_DAEMON_TOKEN")?)))
 }
 
 /// What is to run, and which vertex of it.
@@ -115,7 +139,8 @@ fn subject(environment: &Environment) -> Result<(Subject, String)> {
         let Object::Mono(object) = read_whole(mono, &text)? else {
             bail!("understand {mono}: it is a Pipeline, and a MonoVertex is expected");
         };
-        bail!("run mono vertex {} apart: there is no way to its daemon", object.name());
+        let name = object.name().to_owned();
+        return Ok((Subject::Whole(Object::Mono(object)), name));
     }
     let own = get(vertex).map(|text| read_vertex(vertex, &text)).transpose()?;
     let own_name = match &own {

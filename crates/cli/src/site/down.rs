@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use server::{Version, Watch};
 
 use crate::args::site::DownArgs;
 use crate::client::Client;
-use crate::exit::{Exit, Outcome, say};
+use crate::exit::{Exit, Failure, Outcome, say};
 use crate::text::span;
 
 /// How often the process is looked for.
@@ -17,6 +18,11 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Ends a site.
 pub(super) async fn down(client: &Client, args: &DownArgs) -> Outcome {
+    if client.is_hosted() {
+        return Err(Failure::usage(anyhow!(
+            "end a cluster: `down` is for sites; delete objects with `tidegate delete`"
+        )));
+    }
     let version: Version = client.get("/version").await?;
     let _: Watch = client.post("/shutdown", &()).await?;
     let asked = Instant::now();

@@ -39,11 +39,11 @@ pub(super) async fn rollout(command: RolloutCommand, environment: &Environment) 
         }
     };
     let VertexArgs { name, vertex: _, site } = target;
-    ask(&client_of(&site, environment)?, &name, &wish, what).await
+    ask(&client_of(&site, environment).await?, &name, &wish, what).await
 }
 
 async fn status(args: &RolloutStatusArgs, environment: &Environment) -> Outcome {
-    let client = client_of(&args.site, environment)?;
+    let client = client_of(&args.site, environment).await?;
     if args.watch {
         return wait::until(&client, &args.name, Goal::RolledOut, args.timeout).await;
     }
@@ -69,7 +69,7 @@ async fn status(args: &RolloutStatusArgs, environment: &Environment) -> Outcome 
 }
 
 async fn history(args: &HistoryArgs, environment: &Environment) -> Outcome {
-    let client = client_of(&args.site, environment)?;
+    let client = client_of(&args.site, environment).await?;
     let history: History = client.get(&format!("/objects/{}/history", encode(&args.name))).await?;
     if print_for_programs(&args.form, &history)? {
         return Ok(Exit::Done);
@@ -101,5 +101,5 @@ pub(super) async fn set(command: SetCommand, environment: &Environment) -> Outco
     let value = args.setting.value;
     let (image, exec) = if is_image { (Some(value), None) } else { (None, Some(value)) };
     let wish = Wish::Set { vertex: args.setting.vertex, container: args.setting.container, image, exec };
-    ask(&client_of(&args.site, environment)?, &args.name, &wish, "is changed").await
+    ask(&client_of(&args.site, environment).await?, &args.name, &wish, "is changed").await
 }

@@ -43,8 +43,26 @@ pub struct Opened {
     pub mail: Arc<dyn Mail>,
     /// What has to run for as long as the buffer is used.
     pub driver: Driver,
+    /// Whether this process may take its units for its own.
+    pub lease: Lease,
     /// The protocol itself, for what only the owner of the whole asks.
     pub lanes: Arc<Lanes<Nats>>,
+}
+
+/// Whether a process may take its units for its own: not while the broker has answered nothing for [`lane::LEASE`].
+#[derive(Clone)]
+pub struct Lease(Arc<Lanes<Nats>>);
+
+impl Lease {
+    /// How often the broker was silent for so long, the present silence included.
+    pub fn lapses(&self) -> u64 {
+        self.0.lapses()
+    }
+
+    /// It is silent for so long now.
+    pub fn is_out(&self) -> bool {
+        self.0.out_of_reach() > lane::LEASE
+    }
 }
 
 /// Why a buffer cannot be opened.
@@ -100,7 +118,7 @@ pub async fn join(server: &Settings, pipeline: Pipeline) -> Result<Opened, Error
 
 async fn open_on(nats: Arc<Nats>, settings: lane::Settings) -> Result<Opened, Error> {
     let (lanes, driver) = Lanes::open(nats, settings).await.map_err(Error::Buffer)?;
-    Ok(Opened { mail: lanes.mail(), buffer: lanes.clone(), driver, lanes })
+    Ok(Opened { mail: lanes.mail(), buffer: lanes.clone(), driver, lease: Lease(lanes.clone()), lanes })
 }
 
 async fn make_missing(nats: &Nats, settings: &lane::Settings) -> Result<(), Error> {

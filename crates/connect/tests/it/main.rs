@@ -13,6 +13,7 @@ mod journal_buffer;
 mod journal_buffer_bench;
 mod journal_buffer_flood;
 mod journal_buffer_own;
+mod mail;
 mod nats;
 mod open;
 mod sinks;

@@ -71,14 +71,16 @@ fn kustomize_makes_what_install_prints() {
 fn the_chart_makes_what_install_prints() {
     let files = files();
     let defaults = Settings::new(Scope::Cluster);
-    let Settings { namespace, image, image_pull_policy, nats_image, replicas, resources, .. } =
-        chart_settings(Scope::Cluster, true);
+    let Settings {
+        namespace, image, image_pull_policy, nats_image, nats_command, replicas, resources, ..
+    } = chart_settings(Scope::Cluster, true);
     let text = |value: Value| value.as_str().unwrap().to_owned();
     let values = [
         (namespace, json!("flows")),
         (image, json!(defaults.image)),
         (image_pull_policy, json!(defaults.image_pull_policy)),
         (nats_image, json!(defaults.nats_image)),
+        (nats_command, json!(defaults.nats_command)),
         (text(replicas), defaults.replicas),
         (text(resources), defaults.resources),
     ];

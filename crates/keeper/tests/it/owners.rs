@@ -185,3 +185,35 @@ fn what_nobody_shall_have_is_taken_from_a_worker_that_has_ended() {
     }
     assert!(owners.is_settled(&vertex()));
 }
+
+#[test]
+fn who_had_units_before_anybody_decided_keeps_them_and_followed_orders_of_before_count_for_nothing() {
+    let held = |numbers: &[u16], epoch: u64| -> BTreeMap<Unit, Epoch> {
+        let unit = |number: &u16| (Unit::Slot(Slot { partition: 0, number: *number }), Epoch(epoch));
+        numbers.iter().map(unit).collect()
+    };
+    let mut owners = Owners::new(Epoch(9), OwnersSettings::default());
+    owners.begin_at(1_000);
+    owners.adopt(&vertex(), OLD, &held(&[0, 1], 8), at(0));
+    owners.adopt(&vertex(), YOUNG, &held(&[2], 9), at(0));
+    // What two say that they have belongs to the one with the higher epoch.
+    owners.adopt(&vertex(), YOUNG, &held(&[1], 7), at(0));
+    assert_eq!(owners.orders(&vertex(), OLD), Orders { number: 1_000, units: held(&[0, 1], 8) });
+    for (worker, units) in [(OLD, held(&[0, 1], 8)), (YOUNG, held(&[2], 9))] {
+        // The last orders of the former keeper that it followed.
+        owners.hear(&vertex(), worker, WorkerReport { followed: 77, units }, at(1));
+    }
+    turn(&mut owners, &ready(&[OLD, YOUNG]), 1);
+    assert_eq!(orders(&owners, OLD), held(&[0, 1], 8), "nothing moves");
+    let given = orders(&owners, YOUNG);
+    assert_eq!(given.len(), 2);
+    assert_eq!(given.get(held(&[2], 9).keys().next().unwrap()), Some(&Epoch(9)), "{given:?}");
+    assert_eq!(given.values().max(), Some(&Epoch(10)), "what nobody had is given above every epoch so far");
+    obey(&mut owners, OLD, 2);
+    obey(&mut owners, YOUNG, 2);
+    turn(&mut owners, &ready(&[OLD, YOUNG]), 2);
+    assert!(owners.is_settled(&vertex()));
+    // Who turns up late with what was given to another has to let go of it.
+    owners.adopt(&vertex(), Incarnation(3), &held(&[3], 9), at(3));
+    assert!(orders(&owners, Incarnation(3)).is_empty());
+}

@@ -226,7 +226,11 @@ fn gone(outcome: Result<(), Error>) -> Result<(), Error> {
     }
 }
 
-async fn within<T>(doing: String, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+/// A request within the time there is for one.
+pub(super) async fn within<T>(
+    doing: String,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
     match tokio::time::timeout(ANSWER_WITHIN, request).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(source)) => Err(Error::Api { doing, source: Box::new(source) }),

@@ -2,9 +2,13 @@
 //! object, a panic included, stops no other one.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,14 +16,20 @@ use tokio_util::sync::CancellationToken;
 use super::act::Hands;
 use super::client::Client;
 use super::events::Events;
+use super::http;
+use super::isb;
 use super::lease::{Candidate, Timing};
 use super::names::Key;
 use super::object::{Runner, Shared};
 use super::render::Settings;
 use super::store::Store;
+use super::webhook;
 
 /// How soon the loop of an object begins again after it ended with the object still there.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// How soon the API server is tried again.
+const REACH_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a controller runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +42,14 @@ pub struct Config {
     pub identity: String,
     /// Where the lease is and how it is kept; none to act without one.
     pub lease: Option<LeasePlace>,
+    /// The admission webhook; none to answer none.
+    pub webhook: Option<webhook::Place>,
+    /// The port of probes; none for no probes.
+    pub probes_port: Option<u16>,
+    /// What the operator has set.
+    pub operator: super::config::Config,
+    /// The file in which it stands, which is followed.
+    pub operator_file: PathBuf,
 }
 
 /// A lease.
@@ -51,13 +69,67 @@ pub enum Error {
     /// Somebody else acts.
     #[error("go on acting: the lease is lost; the process has to be started again")]
     LeaseLost,
+    /// A port cannot be had.
+    #[error("answer probes on port {port}")]
+    Probes {
+        /// The port.
+        port: u16,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The admission webhook cannot be.
+    #[error("answer the API server")]
+    Webhook(#[source] webhook::Error),
     /// A part that everything needs has ended.
     #[error("go on: a watch has ended, which it never should; the process has to be started again")]
     PartEnded,
 }
 
-/// Acts until it is told to stop or may not go on.
+/// Answers probes and the API server, and acts while it may, until it is told to stop or may not go on.
 pub async fn run(client: Client, config: Config, stop: CancellationToken) -> Result<(), Error> {
+    let (ready, is_ready) = watch::channel(false);
+    let probes = async {
+        let Some(port) = config.probes_port else { return std::future::pending().await };
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let listener = TcpListener::bind(address).await.map_err(|source| Error::Probes { port, source })?;
+        http::serve(listener, None, http::probes(is_ready)).await;
+        Err(Error::PartEnded)
+    };
+    let reviews = async {
+        match &config.webhook {
+            Some(place) => match webhook::run(client.clone(), place.clone()).await {
+                Ok(()) => Err(Error::PartEnded),
+                Err(error) => Err(Error::Webhook(error)),
+            },
+            None => std::future::pending().await,
+        }
+    };
+    let work = async {
+        reached(&client).await;
+        ready.send_replace(true);
+        lead(client.clone(), config.clone(), stop).await
+    };
+    tokio::select! {
+        outcome = work => outcome,
+        outcome = probes => outcome,
+        outcome = reviews => outcome,
+    }
+}
+
+/// Returns when the API server has answered.
+async fn reached(client: &Client) {
+    loop {
+        match super::act::within("reach the API server".to_owned(), client.apiserver_version()).await {
+            Ok(version) => return tracing::info!(version = version.git_version, "the API server answers"),
+            Err(error) => tracing::warn!(error = %error.text(), "waiting for the API server"),
+        }
+        tokio::time::sleep(REACH_AGAIN).await;
+    }
+}
+
+/// Acts while the lease is ours.
+async fn lead(client: Client, config: Config, stop: CancellationToken) -> Result<(), Error> {
     let hands = Hands::new(client.clone());
     let Some(place) = &config.lease else {
         return tokio::select! {
@@ -86,6 +158,14 @@ async fn act(client: Client, config: &Config) -> Result<(), Error> {
     let mut parts = JoinSet::new();
     let store = Store::start(&client, config.namespace.as_deref(), &mut parts);
     let events = Events::start(&client, &config.identity, &mut parts);
+    let (sender, operator) = watch::channel(Arc::new(config.operator.clone()));
+    parts.spawn(super::config::follow(config.operator_file.clone(), sender, CancellationToken::new()));
+    parts.spawn(isb::run(isb::Setup {
+        client: client.clone(),
+        namespace: config.namespace.clone(),
+        config: operator,
+        events: events.clone(),
+    }));
     let shared = Arc::new(Shared {
         store: Arc::clone(&store),
         hands: Hands::new(client),

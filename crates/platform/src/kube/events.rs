@@ -48,6 +48,11 @@ impl Events {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
+        self.say_about(about, event);
+    }
+
+    /// Says what has happened to anything.
+    pub(super) fn say_about(&self, about: ObjectReference, event: &plan::Event) {
         let whose = if event.about.is_empty() { String::new() } else { format!("{}: ", event.about) };
         let note = cut(format!("{whose}{}", event.message));
         let type_ = match event.severity {
@@ -55,10 +60,16 @@ impl Events {
             plan::Severity::Warning => EventType::Warning,
         };
         let reason = event.reason.clone();
-        tracing::info!(object = %key, reason, note, "event");
+        let object = format!(
+            "{} {}/{}",
+            about.kind.as_deref().unwrap_or_default(),
+            about.namespace.as_deref().unwrap_or_default(),
+            about.name.as_deref().unwrap_or_default()
+        );
+        tracing::info!(object, reason, note, "event");
         let event = Event { type_, action: reason.clone(), reason, note: Some(note), secondary: None };
         if self.queue.try_send((event, about)).is_err() {
-            tracing::warn!(object = %key, "an event is not written: too many wait");
+            tracing::warn!(object, "an event is not written: too many wait");
         }
     }
 }

@@ -28,6 +28,8 @@ pub const REPLICA_ANNOTATION: &str = "numaflow.numaproj.io/replica";
 pub const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";
 /// What was last asked by a verb, as JSON.
 pub const ASKED_ANNOTATION: &str = "tidegate.io/asked";
+/// Changes whenever the count of a vertex is given back to the autoscaler.
+pub const SCALE_ANNOTATION: &str = "tidegate.io/autoscaled-since";
 /// `force` when an object that is deleted shall go at once.
 pub const DELETION_ANNOTATION: &str = "tidegate.io/deletion";
 /// Keeps a deleted object until it is drained and what it kept is removed.

@@ -15,12 +15,12 @@ use super::names::{self, HASH_ANNOTATION, Key, ObjectKind};
 use crate::local::engine::Object;
 
 pub mod cleaner;
-mod container;
+pub(super) mod container;
 pub mod daemon;
 mod env;
 pub mod pod;
-mod probe;
-mod security;
+pub(super) mod probe;
+pub(super) mod security;
 pub mod service;
 pub mod vertex;
 mod volume;

@@ -136,6 +136,9 @@ pub enum Error {
     /// The buffer cannot be used.
     #[error("open the buffers: {0}")]
     Buffer(String),
+    /// The buffer cannot be looked at for the moment; workers go on as they were told.
+    #[error("look at the buffers: {0}")]
+    Away(String),
     /// The broker that the buffers are on cannot be used.
     #[error(transparent)]
     Broker(#[from] connect::buffer::broker::Error),
@@ -286,7 +289,11 @@ impl Shape {
 
 /// The buffers cannot be looked at.
 fn unreadable(error: &model::door::Error) -> Error {
-    Error::Buffer(error.chain())
+    if error.class() == model::door::Class::Retry {
+        Error::Away(error.chain())
+    } else {
+        Error::Buffer(error.chain())
+    }
 }
 
 /// The number of a worker as connectors and user code know it.
@@ -343,7 +350,7 @@ impl Engine {
         (ways, changed): (Ways, Arc<Notify>),
     ) -> Result<Self, Error> {
         let Shape { object, values, pipeline, graph } = shape;
-        let storage::Kept { buffer, floor, mail: _, announcements, journal, background } = kept;
+        let storage::Kept { buffer, floor, mail: _, lease, announcements, journal, background } = kept;
         let mut registry = Registry::default();
         let families = Families::register(&mut registry);
         let settings = keeper::Settings::new(pipeline.watermark.clone());
@@ -359,7 +366,7 @@ impl Engine {
             }
         };
         let is_pipeline = matches!(object, Object::Pipeline(_));
-        let parts = Arc::new(Parts { is_pipeline, pipeline, graph, buffer, families, ways });
+        let parts = Arc::new(Parts { is_pipeline, pipeline, graph, buffer, lease, families, ways });
         let shape = Arc::new(Version { revision: Revision::default(), object, programs: Vec::new(), values });
         let mut crews = BTreeMap::new();
         for vertex in &parts.pipeline.vertices {

@@ -31,12 +31,14 @@ mod runner;
 mod show;
 mod wishes;
 
+pub(crate) use edit::{container_of, set_image};
 use events::Events;
 use material::Material;
 pub(crate) use material::object_of;
 use record::{FORMAT_VERSION, Record};
 use runner::{COMMANDS_MAX, Command, Runner, now};
 use show::View;
+pub(crate) use show::{role as role_of, rollout_in_a_line};
 
 /// Objects of one site.
 const OBJECTS_MAX: usize = 256;

@@ -14,7 +14,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use platform::exchange::{Look, Wishes};
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
+use super::notes::{self, Notes};
 use crate::answer::Failure;
 
 /// Where wishes are posted.
@@ -41,6 +43,8 @@ pub struct Owner {
     pub token: Option<String>,
     /// Who takes what it wishes.
     pub wishing: Arc<dyn Wishing>,
+    /// Notes that workers with the same token may leave and read, where the daemon hosts them.
+    pub notes: Option<Arc<dyn Notes>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,27 +52,30 @@ struct LookQuery {
     after: Option<i64>,
 }
 
-pub(super) fn router(owner: Owner) -> Router {
-    let Owner { token, wishing } = owner;
+/// Everything that is asked with the token. What lasts ends when `ended` is cancelled.
+pub(super) fn router(owner: Owner, ended: CancellationToken) -> Router {
+    let Owner { token, wishing, notes } = owner;
+    let hosted = notes.map_or_else(Router::new, |notes| notes::router(notes, ended));
     Router::new()
         .route(WISHES, post(wish).layer(DefaultBodyLimit::max(WISHES_BYTES_MAX)))
         .route(LOOK, get(look))
         .with_state(wishing)
+        .merge(hosted)
         .layer(middleware::from_fn_with_state(Token::new(token), only_with))
 }
 
 /// The token of a daemon.
 #[derive(Clone)]
-pub(super) struct Token(Option<Arc<str>>);
+struct Token(Option<Arc<str>>);
 
 impl Token {
-    pub(super) fn new(token: Option<String>) -> Self {
+    fn new(token: Option<String>) -> Self {
         Self(token.filter(|token| !token.is_empty()).map(Arc::from))
     }
 }
 
 /// Refuses whoever does not show the token.
-pub(super) async fn only_with(State(token): State<Token>, request: Request, next: Next) -> Response {
+async fn only_with(State(token): State<Token>, request: Request, next: Next) -> Response {
     let Some(expected) = &token.0 else {
         let message =
             "obey: the daemon was started without TIDEGATE_DAEMON_TOKEN, so nobody can be known by it";

@@ -189,6 +189,7 @@ impl World {
 
     fn setup(&self, vertex: &str, input: Input, output: Out) -> Setup {
         Setup {
+            lease: None,
             vertex: name(vertex),
             replica: 0,
             incarnation: self.incarnation(),

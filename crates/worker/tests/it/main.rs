@@ -7,6 +7,7 @@ extern crate tidegate_worker as worker;
 mod flow;
 mod graph;
 mod kit;
+mod lease;
 mod leaving;
 mod metrics;
 mod ownership;

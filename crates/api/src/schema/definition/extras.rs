@@ -100,6 +100,23 @@ pub(super) const INTER_STEP_BUFFER_SERVICE: Extras = Extras {
                    (!has(self.persistence) || self.persistence == oldSelf.persistence)",
             message: "the volumes of a buffer service cannot change; make another service beside it",
         },
+        Rule {
+            path: "spec.jetstream",
+            holds: "(has(self.replicas) ? self.replicas : 3) >= (has(oldSelf.replicas) ? oldSelf.replicas : 3) && \
+                    ((has(self.replicas) ? self.replicas : 3) >= 3) == ((has(oldSelf.replicas) ? oldSelf.replicas : 3) >= 3)",
+            message: "servers can be added to three or more, and not be taken away, because what they keep would be lost; \
+                      make another service beside it",
+        },
+        Rule {
+            path: "spec.jetstream",
+            holds: "(has(self.tls) && self.tls) == (has(oldSelf.tls) && oldSelf.tls)",
+            message: "tls cannot be switched while servers talk to each other; make another service beside it",
+        },
+        Rule {
+            path: "spec.jetstream",
+            holds: "(has(self.encryption) && self.encryption) == (has(oldSelf.encryption) && oldSelf.encryption)",
+            message: "the encryption of what lies on disk cannot be switched; make another service beside it",
+        },
     ],
     undescribed: &[],
     scales: false,

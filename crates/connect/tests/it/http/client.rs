@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 /// Whatever keeps a reply from coming.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -129,7 +129,7 @@ pub(crate) async fn tls_stream(
     stream: TcpStream,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut config = connect::tls::to_anyone().unwrap();
+    let mut config = tidegate_connect::tls::to_anyone().unwrap();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }

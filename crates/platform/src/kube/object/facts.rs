@@ -72,9 +72,18 @@ pub(super) struct Facts {
 impl Facts {
     /// Of everything that is known of an object.
     pub(super) fn of(key: &Key, scope: &Scope, now: Time) -> Self {
+        Self::of_pods(key, scope.pods.iter().map(|(name, pod)| (name, pod.as_ref())), now)
+    }
+
+    /// Of pods by name.
+    pub(super) fn of_pods<'a>(
+        key: &Key,
+        pods: impl Iterator<Item = (&'a String, &'a Pod)>,
+        now: Time,
+    ) -> Self {
         let mut facts = Self::default();
         let mut newest = None;
-        for (name, pod) in &scope.pods {
+        for (name, pod) in pods {
             if is_daemon(pod) {
                 facts.take_daemon(pod, &mut newest);
             } else if let Some((vertex, worker)) = identity(key, pod) {
@@ -199,7 +208,7 @@ fn readiness(pod: &Pod, status: &PodStatus) -> (bool, Time) {
 }
 
 /// Why a pod cannot work: the first container that is in the way.
-fn trouble(status: &PodStatus) -> Option<String> {
+pub(in crate::kube) fn trouble(status: &PodStatus) -> Option<String> {
     containers(status).find_map(|container| {
         let state = container.state.as_ref()?;
         let name = &container.name;
@@ -226,7 +235,7 @@ fn ended(code: i32, reason: Option<&str>, message: Option<&str>) -> String {
 }
 
 /// Why no node takes a pod.
-fn unscheduled(status: &PodStatus) -> Option<String> {
+pub(in crate::kube) fn unscheduled(status: &PodStatus) -> Option<String> {
     let condition = status.conditions.iter().flatten().find(|one| one.type_ == "PodScheduled")?;
     let waits = condition.status == "False";
     waits.then(|| format!("no node takes its pod: {}", condition.message.as_deref().unwrap_or_default()))

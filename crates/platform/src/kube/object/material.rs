@@ -55,7 +55,7 @@ impl Material {
 }
 
 /// The manifest of an object as its user wrote it: without what the API server and others have added.
-pub(super) fn manifest(object: &DynamicObject) -> Value {
+pub(crate) fn manifest(object: &DynamicObject) -> Value {
     let kind = object.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default();
     let said = object.metadata.annotations.iter().flatten();
     let annotations: BTreeMap<_, _> = said.filter(|(name, _)| ANNOTATIONS.contains(&name.as_str())).collect();

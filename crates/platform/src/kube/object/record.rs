@@ -73,8 +73,10 @@ pub(super) struct Record {
     pub(super) base: String,
     /// What people asked of vertices, beside the manifest.
     pub(super) asked: BTreeMap<String, Asked>,
-    /// The counts that others have set, with what tells one time of setting from the next.
-    pub(super) counts: BTreeMap<String, (Option<u32>, String)>,
+    /// The counts that others may set, as they were seen last.
+    pub(super) counts: BTreeMap<String, Count>,
+    /// The count that a mono vertex was made with.
+    pub(super) initial: Option<u32>,
     /// By vertex a token that was made by its last restart.
     pub(super) restarts: BTreeMap<String, String>,
     pub(super) deletion: Option<Deletion>,
@@ -85,18 +87,35 @@ pub(super) struct Record {
     pub(super) memory: plan::Memory,
 }
 
+/// A count of replicas in an object that others may set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Count {
+    /// The one life of the object it is in.
+    pub(super) life: String,
+    pub(super) replicas: Option<u32>,
+    /// What marks the last time that it was given back to the autoscaler.
+    pub(super) given_back: Option<String>,
+}
+
 impl Record {
-    /// Of an object that nothing is remembered of.
-    pub(super) fn new(uid: &str, manifest: &Value) -> Self {
-        let mut record = Self {
-            format_version: FORMAT_VERSION,
-            uid: uid.to_owned(),
-            manifest: manifest.clone(),
-            shape: manifest.clone(),
-            ..Self::default()
-        };
-        record.base = record.keep(manifest);
+    /// Of an object that nothing is remembered of, made with a count of replicas if it is a mono vertex.
+    pub(super) fn new(uid: &str, manifest: &Value, initial: Option<u32>) -> Self {
+        let mut record =
+            Self { format_version: FORMAT_VERSION, uid: uid.to_owned(), initial, ..Self::default() };
+        record.manifest = record.with_initial(manifest);
+        record.shape = record.manifest.clone();
+        record.base = record.keep(&record.shape.clone());
         record
+    }
+
+    /// A manifest with the count that the object was made with: what is set later is a wish beside it.
+    pub(super) fn with_initial(&self, manifest: &Value) -> Value {
+        let mut manifest = manifest.clone();
+        if let (Some(initial), Some(spec)) = (self.initial, manifest["spec"].as_object_mut()) {
+            spec.insert("replicas".to_owned(), initial.into());
+        }
+        manifest
     }
 
     /// The record in a config map; none when it is about another life of the object.

@@ -527,7 +527,7 @@ fn without_nulls(mut value: Value) -> Value {
 }
 
 /// The wall clock.
-pub(super) fn now() -> Time {
+pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -46,7 +46,7 @@ fn object(manifest: Value) -> DynamicObject {
 }
 
 fn begun() -> Record {
-    let record = Record::new("life-1", &super::material::manifest(&object(manifest())));
+    let record = Record::new("life-1", &super::material::manifest(&object(manifest())), None);
     take(&record, &manifest(), &Scope::default()).unwrap().0
 }
 
@@ -275,33 +275,32 @@ fn a_reshape_forgets_the_versions_of_the_other_shape() {
 }
 
 #[test]
-fn a_count_that_somebody_else_sets_is_a_wish() {
-    let vertex = |manager: &str, subresource: Option<&str>, time: &str| {
+fn a_count_that_somebody_sets_is_a_wish() {
+    let vertex = |replicas: u32, mark: Option<&str>, life: &str| {
         let vertex = json!({
             "apiVersion": "numaflow.numaproj.io/v1alpha1", "kind": "Vertex",
             "metadata": {
-                "name": "simple-cat",
-                "managedFields": [{
-                    "manager": manager, "operation": "Update", "subresource": subresource, "time": time,
-                    "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}},
-                }],
+                "name": "simple-cat", "uid": life,
+                "annotations": mark.map(|mark| json!({"tidegate.io/autoscaled-since": mark})),
             },
-            "spec": {"name": "cat", "replicas": 4},
+            "spec": {"name": "cat", "replicas": replicas},
         });
         let object = Arc::new(serde_json::from_value(vertex).unwrap());
         Scope { vertices: [("simple-cat".to_owned(), object)].into(), ..Scope::default() }
     };
-    let record = begun();
-    let (ours, _) = take(&record, &manifest(), &vertex("tidegate", None, "2026-01-01T00:00:00Z")).unwrap();
-    assert_eq!(ours.asked.get("cat").and_then(|asked| asked.replicas), None);
-    let scaled = vertex("kubectl", Some("scale"), "2026-01-01T00:00:00Z");
-    let (once, _) = take(&record, &manifest(), &scaled).unwrap();
-    assert_eq!((once.asked["cat"].replicas, once.asked["cat"].replicas_number), (Some(4), 1));
-    let (same, _) = take(&once, &manifest(), &scaled).unwrap();
-    assert_eq!(same.asked["cat"].replicas_number, 1);
-    let (again, _) =
-        take(&once, &manifest(), &vertex("kubectl", Some("scale"), "2026-01-01T00:00:09Z")).unwrap();
-    assert_eq!(again.asked["cat"].replicas_number, 2, "setting the same count again counts");
+    let next = |record: &Record, scope| take(record, &manifest(), &scope).unwrap().0;
+    let asked =
+        |record: &Record| record.asked.get("cat").map(|asked| (asked.replicas, asked.replicas_number));
+    let made = next(&begun(), vertex(1, None, "a"));
+    assert_eq!(asked(&made), None, "what it was made with is no wish");
+    let scaled = next(&made, vertex(4, None, "a"));
+    assert_eq!(asked(&scaled), Some((Some(4), 1)));
+    assert_eq!(asked(&next(&scaled, vertex(4, None, "a"))), Some((Some(4), 1)));
+    let back = next(&scaled, vertex(4, Some("now"), "a"));
+    assert_eq!(asked(&back), Some((None, 2)), "it is the autoscaler's again");
+    assert_eq!(asked(&next(&back, vertex(2, Some("now"), "a"))), Some((Some(2), 3)));
+    let other = next(&scaled, vertex(1, None, "b"));
+    assert_eq!(asked(&other), Some((Some(4), 1)), "a vertex that is made again forgets no wish");
 }
 
 #[test]

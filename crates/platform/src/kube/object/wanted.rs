@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use api::change::{self, Change, Class};
 use api::names::check_label;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
 use plan::Time;
 use plan::wanted::{Deletion, Word, WordKind};
@@ -14,16 +13,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::material::{self, Material};
-use super::record::Record;
-use crate::kube::FIELD_MANAGER;
-use crate::kube::names::{ASKED_ANNOTATION, DELETION_ANNOTATION};
+use super::record::{Count, Record};
+use crate::kube::names::{ASKED_ANNOTATION, DELETION_ANNOTATION, SCALE_ANNOTATION};
 use crate::kube::store::Scope;
 use crate::local::engine::Object;
 
 /// What the verbs of rollouts leave in an annotation, by vertex.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Words {
+pub struct Words {
     /// The last word about the rollout of each vertex.
     pub words: BTreeMap<String, Word>,
     /// A token of each vertex that was restarted.
@@ -49,8 +47,8 @@ pub(super) enum Error {
 pub(super) struct Looked {
     pub(super) manifest: Value,
     words: Words,
-    /// By vertex, the count that somebody else has set, and what tells this time of setting from others.
-    counts: BTreeMap<String, (Option<u32>, String)>,
+    /// By vertex, the count that anybody but us may set.
+    counts: BTreeMap<String, Count>,
     deletion: Option<Deletion>,
 }
 
@@ -65,11 +63,11 @@ impl Looked {
         let mut counts = BTreeMap::new();
         if is_mono {
             let name = object.metadata.name.clone().unwrap_or_default();
-            counts.insert(name, count(object, |subresource, _| subresource == Some("scale")));
+            counts.insert(name, count(object));
         }
         for vertex in scope.vertices.values() {
             let name = vertex.data["spec"]["name"].as_str().unwrap_or_default().to_owned();
-            counts.insert(name, count(vertex, |_, manager| manager != FIELD_MANAGER));
+            counts.insert(name, count(vertex));
         }
         Ok(Self {
             manifest: material::manifest(object),
@@ -81,25 +79,14 @@ impl Looked {
     }
 }
 
-/// The count in `spec.replicas` of whoever is meant, with what tells one time of setting from the next.
-fn count(object: &DynamicObject, is_meant: impl Fn(Option<&str>, &str) -> bool) -> (Option<u32>, String) {
-    let owner = owners_of_replicas(&object.metadata)
-        .find(|(subresource, manager, _)| is_meant(subresource.as_deref(), manager));
-    let set = object.data["spec"]["replicas"].as_u64().and_then(|count| u32::try_from(count).ok());
-    match (owner, set) {
-        (Some((_, manager, at)), Some(count)) => (Some(count), format!("{manager} {at}")),
-        _ => (None, String::new()),
+/// The count in an object that others may set, and what marks its last return to the autoscaler.
+fn count(object: &DynamicObject) -> Count {
+    let annotation = |name: &str| object.metadata.annotations.as_ref()?.get(name).cloned();
+    Count {
+        life: object.metadata.uid.clone().unwrap_or_default(),
+        replicas: object.data["spec"]["replicas"].as_u64().and_then(|count| u32::try_from(count).ok()),
+        given_back: annotation(SCALE_ANNOTATION),
     }
-}
-
-/// Who has set `spec.replicas`: subresource, manager and time.
-fn owners_of_replicas(meta: &ObjectMeta) -> impl Iterator<Item = (Option<String>, String, String)> {
-    meta.managed_fields.iter().flatten().filter_map(|entry| {
-        let fields = &entry.fields_v1.as_ref()?.0;
-        fields.get("f:spec")?.get("f:replicas")?;
-        let at = entry.time.as_ref().map_or_else(String::new, |at| at.0.to_string());
-        Some((entry.subresource.clone(), entry.manager.clone().unwrap_or_default(), at))
-    })
 }
 
 /// The record with what is asked taken over.
@@ -119,15 +106,18 @@ pub(super) fn take(record: &Record, looked: &Looked) -> Result<(Record, Material
     Ok((next, material))
 }
 
+/// We never write a count, so one that has changed was changed by somebody: a person, or an autoscaler of the cluster.
 fn take_counts(next: &mut Record, looked: &Looked) {
     for (vertex, found) in &looked.counts {
-        if next.counts.get(vertex).unwrap_or(&(None, String::new())) == found {
-            continue;
+        let before = next.counts.insert(vertex.clone(), found.clone());
+        // At first sight it is what the object was made with.
+        let Some(before) = before.filter(|before| before.life == found.life) else { continue };
+        let given_back = before.given_back != found.given_back;
+        if given_back || before.replicas != found.replicas {
+            let asked = next.asked.entry(vertex.clone()).or_default();
+            asked.replicas = found.replicas.filter(|_| !given_back);
+            asked.replicas_number += 1;
         }
-        next.counts.insert(vertex.clone(), found.clone());
-        let asked = next.asked.entry(vertex.clone()).or_default();
-        asked.replicas = found.0;
-        asked.replicas_number += 1;
     }
 }
 
@@ -175,6 +165,7 @@ fn restart(next: &mut Record, vertex: &str, token: &str) -> Result<(), Error> {
 
 /// Takes over an edit: at once where the buffers allow it, otherwise as the shape that waits for a drain.
 fn take_manifest(next: &mut Record, manifest: &Value) -> Result<(), Error> {
+    let manifest = &next.with_initial(manifest);
     if next.manifest == *manifest {
         return Ok(());
     }

@@ -72,7 +72,7 @@ pub(super) fn user(
 }
 
 /// A port with a name.
-pub(super) fn port(name: &str, port: i32) -> ContainerPort {
+pub(in crate::kube) fn port(name: &str, port: i32) -> ContainerPort {
     ContainerPort { name: Some(name.to_owned()), container_port: port, ..ContainerPort::default() }
 }
 

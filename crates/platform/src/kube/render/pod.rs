@@ -243,7 +243,7 @@ pub fn source(object: &Object, vertex: &VertexSettings) -> Option<Source> {
 }
 
 /// Fills what is open in a pod from what the manifest says about pods.
-pub(super) fn fill(spec: &mut PodSpec, said: &PodTemplate) {
+pub(in crate::kube) fn fill(spec: &mut PodSpec, said: &PodTemplate) {
     let PodTemplate {
         metadata: _,
         node_selector,
@@ -282,7 +282,7 @@ pub(super) fn fill(spec: &mut PodSpec, said: &PodTemplate) {
 }
 
 /// Labels and annotations with those that a manifest adds; ours stay.
-pub(super) fn with_said(mut metadata: ObjectMeta, said: Option<&Metadata>) -> ObjectMeta {
+pub(in crate::kube) fn with_said(mut metadata: ObjectMeta, said: Option<&Metadata>) -> ObjectMeta {
     let Some(Metadata { labels, annotations }) = said else { return metadata };
     for (ours, theirs) in [(&mut metadata.labels, labels), (&mut metadata.annotations, annotations)] {
         for (name, value) in theirs {

@@ -6,7 +6,17 @@ use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// A probe over HTTPS of a path, in seconds: the first wait, the period, the time for an answer, the failures.
-pub(super) fn https(
+pub(super) fn https(path: &str, port: i32, numbers: (i32, i32, i32, i32)) -> Probe {
+    get("HTTPS", path, port, numbers)
+}
+
+/// The same over plain HTTP.
+pub(in crate::kube) fn http(path: &str, port: i32, numbers: (i32, i32, i32, i32)) -> Probe {
+    get("HTTP", path, port, numbers)
+}
+
+fn get(
+    scheme: &str,
     path: &str,
     port: i32,
     (initial, period, timeout, failures): (i32, i32, i32, i32),
@@ -15,7 +25,7 @@ pub(super) fn https(
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
             port: IntOrString::Int(port),
-            scheme: Some("HTTPS".to_owned()),
+            scheme: Some(scheme.to_owned()),
             ..HTTPGetAction::default()
         }),
         initial_delay_seconds: Some(initial),
@@ -27,7 +37,7 @@ pub(super) fn https(
 }
 
 /// The probe with what a user says about its numbers.
-pub(super) fn with_numbers(mut probe: Probe, numbers: Option<&Numbers>) -> Probe {
+pub(in crate::kube) fn with_numbers(mut probe: Probe, numbers: Option<&Numbers>) -> Probe {
     let Some(numbers) = numbers else { return probe };
     let Numbers {
         initial_delay_seconds,

@@ -22,7 +22,7 @@ pub(super) fn pod() -> PodSecurityContext {
 }
 
 /// Of one of our own containers, with what a template says in its place.
-pub(super) fn own(template: Option<&SecurityContext>) -> SecurityContext {
+pub(in crate::kube) fn own(template: Option<&SecurityContext>) -> SecurityContext {
     template
         .cloned()
         .unwrap_or_else(|| SecurityContext { read_only_root_filesystem: Some(true), ..closed(None) })

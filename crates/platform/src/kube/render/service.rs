@@ -55,7 +55,8 @@ fn service(
     Service { metadata: metadata(key, name, owner, labels), spec: Some(spec), status: None }
 }
 
-fn port(name: &str, number: i32) -> ServicePort {
+/// A port of TCP.
+pub(in crate::kube) fn port(name: &str, number: i32) -> ServicePort {
     ServicePort {
         name: Some(name.to_owned()),
         port: number,

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use model::door::Error;
 use model::door::buffer::{Buffer, Claim, Claimed, SlotSurvey, Survey};
 use model::{Epoch, Name, Origin, Position, Progress, Unit, UnitId};
@@ -14,6 +16,8 @@ use super::keeping::SEALER;
 
 /// How long all of the looking may take; what was not looked at by then is not named.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// Offsets of a source that are named one by one at most.
+const NAMED_MAX: usize = 20;
 /// Payload that is taken in at a time.
 const READ_BYTES_MAX: usize = 4 << 20;
 
@@ -91,23 +95,48 @@ fn done(progress: &Progress, sequence: u64) -> usize {
     if sequence == position.sequence { position.index as usize } else { 0 }
 }
 
-/// Adds a record to what is said of its source. Offsets that are numbers are compared as such.
+/// Adds a record to what is said of its source: numbers as the least and the greatest, anything else by name.
 fn note(cut: &mut Cut, origin: &Origin) {
     cut.records += 1;
-    let (partition, offset) = match origin {
-        Origin::Numbered { number, partition } => (Some(*partition), number.to_string()),
-        Origin::Text(text) => (None, text.to_string()),
+    let (partition, number) = match origin {
+        Origin::Numbered { number, partition } => (*partition, *number),
+        Origin::Text(text) => match number_of(text) {
+            Some(found) => found,
+            None if cut.named.len() < NAMED_MAX => return cut.named.push(text.to_string()),
+            None => return,
+        },
         Origin::Buffered { .. } => return,
     };
-    let key = |text: &str| (text.parse::<u64>().ok(), text.to_owned());
-    let span = cut
-        .spans
-        .entry(partition.unwrap_or(0))
-        .or_insert_with(|| Span { first: offset.clone(), last: offset.clone() });
-    if key(&offset) < key(&span.first) {
-        span.first.clone_from(&offset);
-    }
-    if key(&offset) > key(&span.last) {
-        span.last = offset;
+    let span = cut.spans.entry(partition).or_insert(Span { first: number, last: number });
+    (span.first, span.last) = (span.first.min(number), span.last.max(number));
+}
+
+/// The partition and the number in an offset of user code that is one; its bytes are shown as base64, and the partition
+/// after a dash.
+fn number_of(text: &str) -> Option<(u16, u64)> {
+    let (offset, partition) = text.rsplit_once('-')?;
+    let bytes = STANDARD.decode(offset).ok()?;
+    Some((partition.parse().ok()?, std::str::from_utf8(&bytes).ok()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_told_as_a_span_and_other_offsets_by_name() {
+        let mut cut = Cut::default();
+        let text = |offset: &str| Origin::Text(format!("{}-3", STANDARD.encode(offset)).into());
+        for origin in [text("104"), text("99"), text("1000"), Origin::Numbered { number: 7, partition: 0 }] {
+            note(&mut cut, &origin);
+        }
+        let spans = [(0, Span { first: 7, last: 7 }), (3, Span { first: 99, last: 1000 })];
+        assert_eq!(cut.spans, BTreeMap::from(spans));
+        for number in 0..2 * NAMED_MAX {
+            note(&mut cut, &Origin::Text(format!("id-{number}").into()));
+        }
+        note(&mut cut, &text("later"));
+        assert_eq!(cut.named.first().map(String::as_str), Some("id-0"));
+        assert_eq!((cut.records, cut.named.len()), (5 + 2 * NAMED_MAX as u64, NAMED_MAX));
     }
 }

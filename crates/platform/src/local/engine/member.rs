@@ -420,6 +420,7 @@ impl Member {
             watermark: self.watermark.clone(),
             metrics: self.metrics.clone(),
             stand_ins,
+            lease: self.parts.lease.clone(),
         };
         let wired = wire(self.kept.part(), surroundings).await?;
         let (worker, handle) = Worker::new(wired.setup);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use api::resolve::{PipelineSettings, VertexKind, VertexSettings};
 use api::spec;
+use connect::buffer::broker::Lease;
 use connect::source::Inputs;
 use model::door::buffer::Buffer;
 use model::door::mail::Mail;
@@ -30,6 +31,8 @@ pub(super) struct Parts {
     pub(super) pipeline: PipelineSettings,
     pub(super) graph: Graph,
     pub(super) buffer: Option<Arc<dyn Buffer>>,
+    /// How long this process may take units for its own, where others can take them.
+    pub(super) lease: Option<Lease>,
     pub(super) families: Families,
     pub(super) ways: Ways,
 }

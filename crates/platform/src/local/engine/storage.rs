@@ -40,6 +40,8 @@ pub(super) struct Kept {
     pub(super) floor: Epoch,
     /// Where workers of other processes are reached; on a broker only.
     pub(super) mail: Option<Arc<dyn Mail>>,
+    /// How long this process may take units for its own; on a broker only.
+    pub(super) lease: Option<broker::Lease>,
     /// What people have to know.
     pub(super) announcements: Vec<String>,
     /// The journal, and where it is.
@@ -55,6 +57,7 @@ impl Kept {
             buffer: None,
             floor: Epoch::default(),
             mail: None,
+            lease: None,
             announcements: Vec::new(),
             journal: None,
             background: JoinSet::new(),
@@ -92,7 +95,7 @@ fn in_journal(
     let (buffer, floor) = open::buffer(journal.as_ref(), pipeline, graph)?;
     let background = JoinSet::new();
     let journal = journal.map(|journal| (journal, state.journal()));
-    Ok(Kept { buffer, floor, mail: None, announcements, journal, background })
+    Ok(Kept { buffer, floor, mail: None, lease: None, announcements, journal, background })
 }
 
 /// A pipeline as the broker knows it.
@@ -111,7 +114,7 @@ pub(super) async fn on_broker(
     let opened = broker::open(server, on(pipeline, graph)).await?;
     // The survey needs what runs for the broker.
     let mut background = JoinSet::new();
-    let Opened { buffer, mail, driver, lanes } = opened;
+    let Opened { buffer, mail, driver, lease, lanes } = opened;
     background.spawn(driver);
     let unreadable = |error: model::door::Error| Error::Buffer(error.chain());
     let survey = buffer.survey().await.map_err(unreadable)?;
@@ -123,7 +126,15 @@ pub(super) async fn on_broker(
         let former = lanes.note_source(&vertex.name, &word).await.map_err(unreadable)?;
         announcements.extend(former.map(|former| open::afresh(&vertex.name, &word, &former)));
     }
-    Ok(Kept { buffer: Some(buffer), floor, mail: Some(mail), announcements, journal: None, background })
+    Ok(Kept {
+        buffer: Some(buffer),
+        floor,
+        mail: Some(mail),
+        lease: Some(lease),
+        announcements,
+        journal: None,
+        background,
+    })
 }
 
 /// Removes what a broker keeps of an object that is gone for good.

@@ -39,7 +39,7 @@ pub(super) fn keep_phase(before: &Value, manifest: &mut Value) {
 }
 
 /// The container that a verb means, as the address that `--exec` takes.
-pub(super) fn container_of(
+pub(crate) fn container_of(
     object: &Object,
     vertex: &str,
     container: Option<&str>,
@@ -70,7 +70,7 @@ pub(super) fn container_of(
 }
 
 /// Gives a container another image.
-pub(super) fn set_image(
+pub(crate) fn set_image(
     manifest: &mut Value,
     (vertex, container): (&str, &str),
     image: &str,

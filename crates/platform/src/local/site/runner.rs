@@ -68,6 +68,8 @@ pub(super) struct Runner {
     plan: Option<Plan>,
     queries: Queries,
     failure: Option<String>,
+    /// The failure is that the buffers cannot be looked at.
+    is_blind: bool,
     again: Option<Instant>,
     /// What of the record is on disk may differ by more than memory.
     edited: bool,
@@ -99,6 +101,7 @@ impl Runner {
             plan: None,
             queries: Queries::default(),
             failure: None,
+            is_blind: false,
             again: None,
             edited: false,
             saved,
@@ -149,10 +152,16 @@ impl Runner {
         }
         let Some(engine) = &mut self.engine else { return self.forget_unopened().await };
         if let Err(error) = engine.turn().await {
-            let why = chain(&error);
-            self.close().await;
-            self.fail(why);
+            // A broker that is away for a while is no reason to stop who can go on without being looked at.
+            self.is_blind = matches!(error, engine::Error::Away(_));
+            if !self.is_blind {
+                self.close().await;
+            }
+            self.fail(chain(&error));
             return false;
+        }
+        if std::mem::take(&mut self.is_blind) {
+            self.failure = None;
         }
         let mut seen = engine.seen();
         if is_forced(&self.record) && seen.vertices.values().all(|vertex| vertex.workers.is_empty()) {
@@ -359,6 +368,10 @@ impl Runner {
         (self.failure, self.again) = (Some(why), Some(Instant::now() + AGAIN));
         if self.engine.is_none() {
             self.publish(View::of_record(&self.record, &self.material, self.failure.as_ref()));
+        } else if self.is_blind {
+            let mut view = View::clone(&self.view.borrow());
+            view.object.failure.clone_from(&self.failure);
+            self.publish(view);
         }
     }
 

@@ -192,7 +192,7 @@ impl Facts<'_> {
             watermark_held_by: picture.and_then(|found| found.held_by.as_ref()).map(held_by),
             activity: activity.to_owned(),
             stuck_because,
-            rollout: status.rollout.as_ref().filter(|rollout| is_of_interest(rollout)).map(rollout_line),
+            rollout: status.rollout.as_ref().and_then(rollout_in_a_line),
             errors: count(|gauge| gauge.incidents),
             revisions: self.revisions(name, &seen, &status),
         }
@@ -245,7 +245,7 @@ impl Facts<'_> {
 }
 
 /// What a version is in a vertex.
-fn role(revision: &str, status: &VertexStatus) -> &'static str {
+pub(crate) fn role(revision: &str, status: &VertexStatus) -> &'static str {
     let kind = status.rollout.as_ref().map(|rollout| rollout.kind);
     if status.current_hash.as_deref() == Some(revision) {
         return "stable";
@@ -274,6 +274,11 @@ pub(super) fn is_rolling(status: &VertexStatus) -> bool {
 /// Whether a rollout is under way, or did not come to what was wanted.
 fn is_of_interest(rollout: &Rollout) -> bool {
     rollout.started_at.is_some() || rollout.rolled_back.is_some()
+}
+
+/// Where a rollout stands, in a line; none when there is nothing to say about it.
+pub(crate) fn rollout_in_a_line(rollout: &Rollout) -> Option<String> {
+    is_of_interest(rollout).then(|| rollout_line(rollout))
 }
 
 /// Where a rollout stands, in a line. The way back is the same whatever was tried, so it is not named.

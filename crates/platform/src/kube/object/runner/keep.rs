@@ -29,7 +29,8 @@ impl Runner {
         let found = map.as_ref().map(|map| Record::read(map, &uid)).transpose()?.flatten();
         let is_known = found.is_some();
         let manifest = material::manifest(object);
-        let record = found.unwrap_or_else(|| Record::new(&uid, &manifest));
+        let initial = object.data["spec"]["replicas"].as_u64().and_then(|count| u32::try_from(count).ok());
+        let record = found.unwrap_or_else(|| Record::new(&uid, &manifest, initial));
         let material = match Material::of(&record.shape, &record.restarts) {
             Ok(material) => material,
             Err(error) => return Ok(Err(("InvalidSpec", chain(&error)))),

@@ -224,6 +224,7 @@ impl Running {
             }),
         };
         let setup = Setup {
+            lease: None,
             vertex: name(vertex),
             replica: 0,
             incarnation,

@@ -1,0 +1,12 @@
+//! Objects on a real cluster, watched as a person with `kubectl` would watch them. `cargo xtask e2e --cluster` installs a
+//! controller in a namespace of its own, runs these and removes everything; by themselves they need what it says in its
+//! variables. Invariant: every object that a test makes has the test's name and is gone when the test has passed.
+
+mod definitions;
+mod deleting;
+mod kubectl;
+mod manifests;
+mod pausing;
+mod running;
+mod services;
+mod updating;
