@@ -168,6 +168,12 @@ impl Handle {
         drop(self.told.subscribe().wait_for(|told| told.orders.stop).await);
     }
 
+    /// The units that the worker holds, each with the number of this ownership.
+    pub(crate) fn held(&self) -> Vec<(Unit, Epoch)> {
+        let gauges = self.gauges.lock().expect("nothing panics while the gauges are locked");
+        gauges.iter().map(|(unit, gauge)| (*unit, gauge.epoch())).collect()
+    }
+
     fn tell(&self, change: impl FnOnce(&mut Told)) {
         self.told.send_if_modified(|current| {
             let before = current.clone();

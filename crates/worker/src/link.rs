@@ -21,6 +21,7 @@ use crate::signals::Signals;
 
 mod note;
 
+use note::Moves;
 pub use note::{Notice, Orders, Report, Standing};
 
 /// How often a worker looks whether it has anything to say, while it follows orders.
@@ -253,20 +254,28 @@ impl Post<'_> {
         let key = report_key(self.vertex, self.worker);
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut said, mut said_at) = (None::<Report>, Instant::now());
-        let mut number = 0;
+        let (mut said, mut said_at) = (None::<(Report, Moves)>, Instant::now());
+        let (mut number, mut looked_at) = (0, said_at);
         loop {
-            let report = self.report(number + 1, standing.borrow_and_update().clone());
-            let is_due = said.as_ref().is_none_or(|said| {
-                let since = said_at.elapsed();
-                report.has_moved_since(said)
-                    || (since >= SAY_EVERY && report.differs_from(said))
-                    || since >= LIVES_EVERY
-            });
+            let moves = self.moves(standing.borrow_and_update().clone());
+            let has_moved = said.as_ref().is_none_or(|(_, said)| *said != moves);
+            // The whole of it is more than most looks need.
+            if !has_moved && looked_at.elapsed() < SAY_EVERY {
+                tick.tick().await;
+                continue;
+            }
+            looked_at = Instant::now();
+            let report = self.report(number + 1, moves.standing);
+            let is_due = has_moved
+                || said_at.elapsed() >= LIVES_EVERY
+                || said.as_ref().is_none_or(|(said, _)| report.differs_from(said));
             if is_due {
                 number += 1;
                 match self.mail.put(&key, report.encode()).await {
-                    Ok(()) => (said, said_at) = (Some(report), Instant::now()),
+                    Ok(()) => {
+                        let moves = report.moves();
+                        (said, said_at) = (Some((report, moves)), Instant::now());
+                    }
                     Err(error) => {
                         tracing::debug!(key, error = error.chain(), "a report cannot be left; trying again");
                         tokio::time::sleep(AGAIN).await;
@@ -275,6 +284,12 @@ impl Post<'_> {
             }
             tick.tick().await;
         }
+    }
+
+    fn moves(&self, standing: Standing) -> Moves {
+        // First, as the invariant demands.
+        let followed = self.handle.followed();
+        Moves { followed, standing, notices_total: (self.notices)().1, held: self.handle.held() }
     }
 
     fn report(&self, number: u64, standing: Standing) -> Report {

@@ -48,9 +48,14 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// The most that the messages of one commit may take in frames: each may go along every edge.
+    /// The most that the messages of one commit may take in frames: each may go along every edge. Where all of them go to
+    /// one slot, they are no more than one frame has room for, if the buffer likes that best.
     pub(crate) fn bundle_bytes_max(&self) -> usize {
-        self.bounds.commit_bytes_max / self.edges.len().max(1)
+        match (&self.edges[..], self.bounds.lone_frame_bytes, self.unit.unit) {
+            ([edge], Some(bytes), Unit::Source(_)) if !edge.keyed => bytes,
+            ([edge], Some(_), Unit::Slot(_)) if !edge.keyed => self.bounds.frame_bytes_max,
+            (edges, _, _) => self.bounds.commit_bytes_max / edges.len().max(1),
+        }
     }
 
     /// Commits and answers. `above` is for the retry slot only.

@@ -74,7 +74,8 @@ struct Owned {
 type Units = JoinSet<(Unit, Result<End, Error>)>;
 
 /// A buffer of any kind takes frames of this size; used where there is none.
-const NO_BUFFER: Bounds = Bounds { frame_bytes_max: 512 * 1024, commit_bytes_max: 4 * 1024 * 1024 };
+const NO_BUFFER: Bounds =
+    Bounds { frame_bytes_max: 512 * 1024, commit_bytes_max: 4 * 1024 * 1024, lone_frame_bytes: None };
 
 impl Worker {
     /// A worker and the handle to it. It owns nothing until it is ordered to.

@@ -1,10 +1,10 @@
 //! A daemon and its workers, started by hand as a cluster starts them: everything flows, wherever the daemon is.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
-use e2e::lab::Lab;
+use e2e::lab::{Lab, is_long};
 use e2e::manifest::{Pipeline, map_command};
 use e2e::nats::Nats;
 use e2e::wait;
@@ -64,7 +64,8 @@ fn restarts(look: &Value) -> u64 {
 fn a_pipeline_flows_under_a_daemon_and_goes_on_while_it_is_away() {
     let lab = Lab::new().unwrap();
     let Some(nats) = Nats::start("a pipeline under a daemon", &lab).unwrap() else { return };
-    let count = 3_000;
+    let (count, away) =
+        if is_long() { (45_000, Duration::from_mins(2)) } else { (3_000, Duration::from_secs(1)) };
     let mut cluster = Cluster::new(&lab, numbers(&lab, "kept", (count, 300)), Some(nats.url()));
     start(&mut cluster);
     let before = cluster.until("units are divided", |look| {
@@ -74,7 +75,10 @@ fn a_pipeline_flows_under_a_daemon_and_goes_on_while_it_is_away() {
     until_more(&lab, &cluster, 100);
     answers(&cluster);
     cluster.kill_daemon().unwrap();
-    until_more(&lab, &cluster, 300);
+    let killed = Instant::now();
+    while killed.elapsed() < away {
+        until_more(&lab, &cluster, 150);
+    }
     cluster.start_daemon().unwrap();
     // Nobody has wished for anything yet: everybody keeps what they have.
     until_more(&lab, &cluster, 100);
@@ -189,6 +193,49 @@ fn a_worker_that_is_killed_comes_back_under_its_name_and_others_go_on() {
     cluster.until("user code that was started again is ready", |look| {
         (look["vertices"]["cat"]["workers"]["a-1"]["state"] == "ready").then_some(())
     });
+}
+
+#[test]
+fn every_number_comes_out_whichever_kind_of_process_is_killed_again_and_again() {
+    // The daemon, and a worker of each vertex. In the long form each kind has a run of its own.
+    let kinds = [None, Some(("in", "a-0")), Some(("cat", "a-0")), Some(("out", "a-0"))];
+    if !is_long() {
+        kills("kinds", &kinds, (3_000, 500), 1);
+        return;
+    }
+    for (kind, name) in kinds.iter().zip(["daemons", "sources", "maps", "sinks"]) {
+        let repeated = kills(name, &[*kind], (20_000, 600), 10);
+        println!("{name} killed: {repeated:?} of 20000 were written again");
+    }
+}
+
+/// Runs so many numbers at a rate and kills these, one after the other, so many times each; gives how many were written
+/// again, if there is a server to run it over.
+fn kills(name: &str, kinds: &[Option<(&str, &str)>], numbers_of: (u64, u64), rounds: usize) -> Option<usize> {
+    let lab = Lab::new().unwrap();
+    let nats = Nats::start(name, &lab).unwrap()?;
+    let mut cluster = Cluster::new(&lab, numbers(&lab, name, numbers_of), Some(nats.url()));
+    start(&mut cluster);
+    for kind in kinds.iter().cycle().take(rounds * kinds.len()) {
+        let since = Instant::now();
+        until_more(&lab, &cluster, 100);
+        while is_long() && since.elapsed() < Duration::from_secs(3) {
+            until_more(&lab, &cluster, 100);
+        }
+        if let Some((vertex, worker)) = kind {
+            cluster.kill_pod(vertex, worker).unwrap();
+            cluster.start_pod(vertex, worker, None).unwrap();
+        } else {
+            cluster.kill_daemon().unwrap();
+            cluster.start_daemon().unwrap();
+            cluster.post().unwrap();
+        }
+    }
+    complete(&lab, &cluster, numbers_of.0);
+    let repeated = cluster.pipeline().repeated(&lab);
+    let sink_was_killed = kinds.iter().flatten().any(|(vertex, _)| *vertex == "out");
+    assert!(sink_was_killed || repeated == 0, "only what a killed sink had in hand is written again");
+    Some(repeated)
 }
 
 #[test]

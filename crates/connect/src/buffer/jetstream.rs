@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 mod api;
 pub mod config;
 mod error;
+mod follow;
 mod headers;
 mod link;
 mod pull;
@@ -28,6 +29,7 @@ mod version;
 
 use api::{Get, Refusal, StreamInfo};
 pub use error::ConnectError;
+use follow::{Follower, Word};
 use link::{Link, NOBODY, Question};
 use pull::PullConsumer;
 pub use settings::{Login, Settings, Tls, Trust};
@@ -176,7 +178,8 @@ impl Broker for Nats {
             return Err(Failure::TooLarge { limit });
         }
         let headers = headers::of_publish(expect.as_ref(), &meta);
-        let question = Question { subject: subject.into(), headers, payload, patience: PUBLISH_PATIENCE };
+        let question =
+            Question { subject: subject.as_str().into(), headers, payload, patience: PUBLISH_PATIENCE };
         let answer = match self.link.ask(question).await {
             Err(Failure::Unavailable(reason)) if reason == NOBODY => {
                 return Err(self.why_nobody(&stream).await);
@@ -188,6 +191,9 @@ impl Broker for Nats {
         if stored.duplicate {
             return Err(Failure::Unanswered(format!("{stream} has taken it for a repetition")));
         }
+        let word = Word::encode(stored.seq, &subject, &meta);
+        // Whoever does not hear it reads the stream.
+        drop(self.link.client().publish(follow::subject(&stream), word).await);
         Ok(stored.seq)
     }
 
@@ -211,6 +217,10 @@ impl Broker for Nats {
 
     async fn consume(&self, consume: Consume) -> Result<Box<dyn Consumer>, Failure> {
         let limit = self.limits().message_bytes_max;
-        Ok(Box::new(PullConsumer::open(Arc::clone(&self.reading), consume, limit).await?))
+        let link = Arc::clone(&self.reading);
+        if consume.headers_only && !consume.last_per_subject {
+            return Ok(Box::new(Follower::open(link, consume, limit).await?));
+        }
+        Ok(Box::new(PullConsumer::open(link, consume, limit).await?))
     }
 }

@@ -262,7 +262,11 @@ impl<D: Disk> Inner<D> {
 #[async_trait]
 impl<D: Disk + 'static> Buffer for JournalBuffer<D> {
     fn bounds(&self) -> Bounds {
-        Bounds { frame_bytes_max: FRAME_BYTES_MAX, commit_bytes_max: COMMIT_BYTES_MAX }
+        Bounds {
+            frame_bytes_max: FRAME_BYTES_MAX,
+            commit_bytes_max: COMMIT_BYTES_MAX,
+            lone_frame_bytes: None,
+        }
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, Error> {

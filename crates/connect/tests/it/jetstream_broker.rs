@@ -14,13 +14,13 @@ use tokio::time::timeout;
 use crate::nats::{self, Options, PATIENCE, block_on};
 
 /// A stream of its own on the shared server.
-struct Ground {
-    nats: Arc<Nats>,
-    stream: StreamName,
+pub(crate) struct Ground {
+    pub(crate) nats: Arc<Nats>,
+    pub(crate) stream: StreamName,
 }
 
 impl Ground {
-    async fn on(server: &nats::Server, name: &str, change: impl FnOnce(&mut StreamPlan)) -> Self {
+    pub(crate) async fn on(server: &nats::Server, name: &str, change: impl FnOnce(&mut StreamPlan)) -> Self {
         let nats = Arc::new(server.connect().await);
         let stream = SmolStr::new(nats::unique(name));
         let mut plan = StreamPlan::bare(&stream);
@@ -29,7 +29,7 @@ impl Ground {
         Self { nats, stream }
     }
 
-    fn subject(&self, rest: &str) -> String {
+    pub(crate) fn subject(&self, rest: &str) -> String {
         format!("{}.{rest}", self.stream)
     }
 
@@ -43,7 +43,7 @@ impl Ground {
         }
     }
 
-    async fn store(&self, rest: &str, payload: &[u8]) -> u64 {
+    pub(crate) async fn store(&self, rest: &str, payload: &[u8]) -> u64 {
         self.nats.publish(self.publish(rest, payload)).await.unwrap()
     }
 
@@ -53,7 +53,7 @@ impl Ground {
         self.nats.publish(publish).await
     }
 
-    fn consume(&self, filters: &[&str]) -> Consume {
+    pub(crate) fn consume(&self, filters: &[&str]) -> Consume {
         Consume {
             stream: self.stream.clone(),
             filters: filters.iter().map(|filter| self.subject(filter)).collect(),
@@ -63,17 +63,17 @@ impl Ground {
         }
     }
 
-    async fn read(&self, consume: Consume) -> Box<dyn Consumer> {
+    pub(crate) async fn read(&self, consume: Consume) -> Box<dyn Consumer> {
         self.nats.consume(consume).await.unwrap()
     }
 }
 
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: it has not happened"))
 }
 
 /// The next message, whatever signs of life come before it.
-async fn next(consumer: &mut Box<dyn Consumer>) -> (u64, u64, Message) {
+pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> (u64, u64, Message) {
     loop {
         if let Delivery::Message { number, pending, message } =
             soon("a message comes", consumer.next()).await.unwrap()
@@ -92,7 +92,7 @@ async fn idle(consumer: &mut Box<dyn Consumer>) -> u64 {
 }
 
 /// Runs a case on the shared server.
-fn on_shared(name: &str, case: impl AsyncFnOnce(&nats::Server)) {
+pub(crate) fn on_shared(name: &str, case: impl AsyncFnOnce(&nats::Server)) {
     let Some(server) = nats::shared(&format!("jetstream_broker::{name}")) else { return };
     block_on(case(server));
 }

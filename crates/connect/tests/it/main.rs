@@ -8,6 +8,7 @@ mod jetstream_broker;
 mod jetstream_buffer;
 mod jetstream_connection;
 mod jetstream_flood;
+mod jetstream_follow;
 mod jetstream_streams;
 mod journal_buffer;
 mod journal_buffer_bench;

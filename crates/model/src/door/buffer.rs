@@ -69,6 +69,9 @@ pub struct Bounds {
     pub frame_bytes_max: usize,
     /// The payloads of all frames of one commit, in bytes.
     pub commit_bytes_max: usize,
+    /// How large, in bytes, the only frame of a commit had best be, where such a commit costs less than one of several
+    /// frames; none where it does not.
+    pub lone_frame_bytes: Option<usize>,
 }
 
 /// The wish to own a unit.

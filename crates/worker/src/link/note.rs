@@ -89,15 +89,23 @@ pub struct Report {
     pub notices_total: u64,
 }
 
+/// What of a report others wait for: orders that were followed, units that came or went, a source that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moves {
+    pub(super) followed: u64,
+    pub(super) standing: Standing,
+    pub(super) notices_total: u64,
+    pub(super) held: Vec<(Unit, Epoch)>,
+}
+
 impl Report {
-    /// Whether something has happened that others wait for: orders were followed, units came or went, the source ended.
-    pub(super) fn has_moved_since(&self, earlier: &Self) -> bool {
-        let units =
-            |report: &Self| -> Vec<_> { report.units.iter().map(|unit| (unit.unit, unit.epoch)).collect() };
-        self.followed != earlier.followed
-            || self.standing != earlier.standing
-            || self.notices_total != earlier.notices_total
-            || units(self) != units(earlier)
+    pub(super) fn moves(&self) -> Moves {
+        Moves {
+            followed: self.followed,
+            standing: self.standing.clone(),
+            notices_total: self.notices_total,
+            held: self.units.iter().map(|unit| (unit.unit, unit.epoch)).collect(),
+        }
     }
 
     /// Whether it says anything else at all, time aside.

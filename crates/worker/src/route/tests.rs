@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { frame_bytes_max: 1000, commit_bytes_max: 10_000 };
+const BOUNDS: Bounds = Bounds { frame_bytes_max: 1000, commit_bytes_max: 10_000, lone_frame_bytes: None };
 
 fn message(number: u64, key: &str, tags: &[&str], size: usize) -> Message {
     let origin = Origin::Numbered { number, partition: 0 };

@@ -44,6 +44,11 @@ impl Gauge {
         Self { epoch, shown: Mutex::new(shown) }
     }
 
+    /// The number of the ownership.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().expect("what a gauge counts goes up before it goes down")
     }
