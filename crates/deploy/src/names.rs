@@ -40,8 +40,10 @@ pub const PARAMS_CONFIG_MAP: &str = "numaflow-cmd-params-config";
 /// The lease that the leading controller holds; another instance adds `-INSTANCE`.
 pub const LEASE: &str = "numaflow-controller-lock";
 
-/// The Service in front of the admission webhook, and the name of its port.
+/// The Service in front of the admission webhook.
 pub const WEBHOOK: &str = "numaflow-webhook";
+/// The name of the port of the webhook; the API server takes at most 15 characters for one.
+pub const WEBHOOK_PORT: &str = "webhook";
 /// The registration of the admission webhook, and the name of the webhook in it.
 pub const WEBHOOK_CONFIGURATION: &str = "webhook.numaflow.numaproj.io";
 /// The Secret with the webhook's certificate.

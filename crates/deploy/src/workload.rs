@@ -36,7 +36,7 @@ pub(crate) fn objects(settings: &Settings) -> Vec<Value> {
             "metadata": settings.metadata(names::WEBHOOK),
             "spec": {
                 "selector": selector(),
-                "ports": [{"name": "https", "port": 443, "targetPort": names::WEBHOOK}],
+                "ports": [{"name": "https", "port": 443, "targetPort": names::WEBHOOK_PORT}],
             },
         }));
     }
@@ -80,7 +80,7 @@ fn deployment(settings: &Settings) -> Value {
 fn container(settings: &Settings) -> Value {
     let mut ports = vec![json!({"name": "probes", "containerPort": names::ports::PROBES})];
     if settings.has_webhook() {
-        ports.push(json!({"name": names::WEBHOOK, "containerPort": names::ports::WEBHOOK}));
+        ports.push(json!({"name": names::WEBHOOK_PORT, "containerPort": names::ports::WEBHOOK}));
     }
     let probe = |path: &str, delay: u32, period: u32| {
         json!({
@@ -135,4 +135,25 @@ fn environment(settings: &Settings) -> Value {
         json!({"name": name, "valueFrom": {"configMapKeyRef": reference}})
     }));
     Value::Array(environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_ports_are_short_enough_for_an_api_server() {
+        let objects = objects(&Settings::new(Scope::Cluster));
+        let container = &objects[0]["spec"]["template"]["spec"]["containers"][0];
+        let named: Vec<&str> = container["ports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|port| port["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(named, ["probes", "webhook"]);
+        assert!(named.iter().all(|name| name.len() <= 15));
+        let target = objects[1]["spec"]["ports"][0]["targetPort"].as_str().unwrap();
+        assert!(named.contains(&target), "{target}");
+    }
 }
