@@ -17,6 +17,8 @@ pub mod names;
 pub mod object;
 pub mod place;
 pub mod render;
+#[cfg(test)]
+mod scripted;
 pub mod store;
 pub mod webhook;
 

@@ -2,6 +2,7 @@
 //! applied under our one field manager, so that what others have set beside it stays.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -12,11 +13,15 @@ use kube::api::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::client::Client;
 use super::names::{Key, ObjectKind};
 use super::{FIELD_MANAGER, chain};
 
+/// Requests of one [`Hands`] that are under way at the same time, so that a thousand objects that all begin at once are
+/// no more than an API server takes from one client.
+const AT_ONCE: usize = 32;
 /// How long a request may take, with all that the client does to have it answered.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
@@ -32,8 +37,11 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    /// It took too long.
-    #[error("{doing}: the API server has not answered within {} s", ANSWER_WITHIN.as_secs())]
+    /// It took too long: the client asks again by itself while it is told to come back later.
+    #[error(
+        "{doing}: within {} s the API server has not answered, or has put it off each time (429, 503)",
+        ANSWER_WITHIN.as_secs()
+    )]
     Slow {
         /// What was attempted.
         doing: String,
@@ -71,6 +79,8 @@ impl Error {
 #[derive(Clone)]
 pub struct Hands {
     client: Client,
+    /// Free places for requests, for all clones of these hands.
+    free: Arc<Semaphore>,
 }
 
 /// Kinds that Kubernetes itself has and that are in namespaces.
@@ -91,7 +101,17 @@ impl<K> Stock for K where
 impl Hands {
     /// Of a client.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, free: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// A request once there is a place for it; waiting for that is none of its time.
+    async fn within<T>(
+        &self,
+        doing: String,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        let _place = self.free.acquire().await.expect("nobody closes the places");
+        within(doing, request).await
     }
 
     /// Makes an object what it should be, whether it is there or not.
@@ -100,7 +120,7 @@ impl Hands {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(object);
-        within(format!("apply {} {name}", K::kind(&())), api.patch(name, &params, &patch)).await
+        self.within(format!("apply {} {name}", K::kind(&())), api.patch(name, &params, &patch)).await
     }
 
     /// Makes one of our own kinds what it should be.
@@ -114,7 +134,7 @@ impl Hands {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(object);
         let api = self.own(resource, namespace);
-        within(format!("apply {} {name}", resource.kind), api.patch(name, &params, &patch)).await
+        self.within(format!("apply {} {name}", resource.kind), api.patch(name, &params, &patch)).await
     }
 
     /// Says how one of our own kinds is.
@@ -134,7 +154,7 @@ impl Hands {
         let patch = Patch::Apply(&object);
         let api = self.own(resource, namespace);
         let doing = format!("write the status of {} {name}", resource.kind);
-        within(doing, api.patch_status(name, &params, &patch)).await.map(drop)
+        self.within(doing, api.patch_status(name, &params, &patch)).await.map(drop)
     }
 
     /// Changes one of our own kinds by a merge patch.
@@ -147,7 +167,7 @@ impl Hands {
         let api = self.own(resource, namespace);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(patch);
-        within(format!("change {} {name}", resource.kind), api.patch(name, &params, &patch)).await
+        self.within(format!("change {} {name}", resource.kind), api.patch(name, &params, &patch)).await
     }
 
     /// Makes an object that was not there.
@@ -155,7 +175,7 @@ impl Hands {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let name = object.meta().name.as_deref().unwrap_or_default();
-        within(format!("create {} {name}", K::kind(&())), api.create(&params, object)).await
+        self.within(format!("create {} {name}", K::kind(&())), api.create(&params, object)).await
     }
 
     /// Replaces an object, if it is still the one that was read.
@@ -163,13 +183,13 @@ impl Hands {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let name = object.meta().name.as_deref().unwrap_or_default();
-        within(format!("replace {} {name}", K::kind(&())), api.replace(name, &params, object)).await
+        self.within(format!("replace {} {name}", K::kind(&())), api.replace(name, &params, object)).await
     }
 
     /// Reads an object; none when there is none.
     pub async fn get<K: Stock>(&self, namespace: &str, name: &str) -> Result<Option<K>, Error> {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        within(format!("read {} {name}", K::kind(&())), api.get_opt(name)).await
+        self.within(format!("read {} {name}", K::kind(&())), api.get_opt(name)).await
     }
 
     /// Deletes an object, if it is the one that is meant. What is not there any more is fine.
@@ -185,14 +205,16 @@ impl Hands {
             preconditions: uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
             ..DeleteParams::background()
         };
-        gone(within(format!("delete {} {name}", K::kind(&())), api.delete(name, &params)).await.map(drop))
+        gone(
+            self.within(format!("delete {} {name}", K::kind(&())), api.delete(name, &params)).await.map(drop),
+        )
     }
 
     /// Deletes one of our own kinds. What is not there any more is fine.
     pub async fn delete_own(&self, resource: &ApiResource, namespace: &str, name: &str) -> Result<(), Error> {
         let api = self.own(resource, namespace);
         let doing = format!("delete {} {name}", resource.kind);
-        gone(within(doing, api.delete(name, &DeleteParams::background())).await.map(drop))
+        gone(self.within(doing, api.delete(name, &DeleteParams::background())).await.map(drop))
     }
 
     fn own(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
@@ -231,9 +253,20 @@ pub(super) async fn within<T>(
     doing: String,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(ANSWER_WITHIN, request).await {
+    answered(ANSWER_WITHIN, doing, request).await
+}
+
+async fn answered<T>(
+    limit: Duration,
+    doing: String,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, request).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(source)) => Err(Error::Api { doing, source: Box::new(source) }),
         Err(_) => Err(Error::Slow { doing }),
     }
 }
+
+#[cfg(test)]
+mod tests;

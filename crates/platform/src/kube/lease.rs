@@ -173,3 +173,6 @@ impl Candidate {
         lease
     }
 }
+
+#[cfg(test)]
+mod tests;
