@@ -27,6 +27,8 @@ const MESSAGE_CHARS_MAX: usize = 32_768;
 pub(super) enum State<'a> {
     /// The manifest cannot be used.
     Invalid(String),
+    /// Nothing can be made yet, for this reason.
+    Waiting(&'static str),
     /// A step has failed: the reason, and why.
     Failed(&'static str, String),
     /// Everything was made, and these are the servers; what of the manifest was not done.
@@ -50,6 +52,12 @@ pub(super) fn status(
         State::Invalid(why) => {
             conditions.set(CONFIGURED, "False", ("InvalidSpec", why));
             ("Failed", why.clone())
+        }
+        State::Waiting(why) => {
+            conditions.set(CONFIGURED, "True", (SUCCESSFUL, SUCCESSFUL));
+            conditions.set(DEPLOYED, "False", ("Waiting", why));
+            conditions.set(HEALTHY, "False", ("Progressing", why));
+            ("Pending", (*why).to_owned())
         }
         State::Failed(reason, why) => {
             conditions.set(CONFIGURED, "True", (SUCCESSFUL, SUCCESSFUL));

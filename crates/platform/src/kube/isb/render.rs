@@ -40,6 +40,8 @@ pub const TYPE: &str = "jetstream";
 pub const COMPONENT: &str = "isbsvc";
 /// The server's container.
 pub const MAIN: &str = "main";
+/// The container that reads the configuration before the server does.
+const CHECK: &str = "check";
 /// The exporter's container.
 const METRICS: &str = "metrics";
 /// Where the exporter answers.
@@ -211,12 +213,14 @@ fn claim(servers: &Servers, said: &PersistenceStrategy) -> PersistentVolumeClaim
 
 fn pod_spec(servers: &Servers) -> PodSpec {
     let mut containers = vec![main(servers)];
+    let check = check(&containers[0]);
     containers.extend(exporter(servers));
     let mut volumes = vec![empty(PID_VOLUME, Some("Memory")), configuration(servers)];
     if servers.spec.persistence.is_none() {
         volumes.push(empty(EMPTY_VOLUME, None));
     }
     let mut spec = PodSpec {
+        init_containers: Some(vec![check]),
         containers,
         volumes: Some(volumes),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
@@ -328,6 +332,23 @@ fn main(servers: &Servers) -> Container {
             mount(CONFIG_VOLUME, CONFIG_DIR, true),
         ]),
         ..Container::default()
+    }
+}
+
+/// Says by its name that a configuration is bad, and makes time: a server that asks for the names of the others before the
+/// cluster knows their addresses hears for as long as the name service remembers, 5 s to 30 s, that there are none.
+fn check(main: &Container) -> Container {
+    let mut command_line = main.command.clone().unwrap_or_default();
+    command_line.push("-t".to_owned());
+    Container {
+        name: CHECK.to_owned(),
+        command: Some(command_line),
+        ports: None,
+        startup_probe: None,
+        readiness_probe: None,
+        liveness_probe: None,
+        lifecycle: None,
+        ..main.clone()
     }
 }
 

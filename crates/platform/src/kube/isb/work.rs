@@ -11,7 +11,7 @@ use api::{Checked, InterStepBufferService};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, ObjectReference, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::tz::TimeZone;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
@@ -28,6 +28,8 @@ use crate::kube::act;
 use crate::kube::names::INSTANCE;
 use crate::kube::object::{trouble, unscheduled};
 
+/// What we look after.
+const KIND: &str = "InterStepBufferService";
 /// Keeps a deleted service until nothing uses it.
 const FINALIZER: &str = "numaflow.numaproj.io/isbsvc-controller";
 /// What releases of long ago called it.
@@ -85,7 +87,7 @@ pub(super) async fn round(object: &DynamicObject, context: &Context) -> Result<O
 fn checked(object: &DynamicObject) -> Result<Checked<InterStepBufferService>, String> {
     let manifest = json!({
         "apiVersion": api::API_VERSION,
-        "kind": "InterStepBufferService",
+        "kind": KIND,
         "metadata": {"name": object.metadata.name, "namespace": object.metadata.namespace},
         "spec": object.data["spec"],
     });
@@ -117,12 +119,16 @@ impl Round<'_> {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }
 
+    fn uid(&self) -> &str {
+        self.object.metadata.uid.as_deref().unwrap_or_default()
+    }
+
     fn owner(&self) -> OwnerReference {
         OwnerReference {
             api_version: api::API_VERSION.to_owned(),
-            kind: "InterStepBufferService".to_owned(),
+            kind: KIND.to_owned(),
             name: self.name().to_owned(),
-            uid: self.object.metadata.uid.clone().unwrap_or_default(),
+            uid: self.uid().to_owned(),
             controller: Some(true),
             block_owner_deletion: Some(true),
         }
@@ -132,6 +138,9 @@ impl Round<'_> {
     async fn make(&self, mut servers: Servers) -> Result<Option<Duration>, Error> {
         let set: Option<StatefulSet> =
             self.context.hands.get(self.namespace(), &names::isb_stateful_set(self.name())).await?;
+        if let Some(left) = set.as_ref().filter(|set| is_left(&set.metadata, self.uid())) {
+            return self.clear(left).await;
+        }
         let there = set.as_ref().and_then(shape_of);
         let mut said = there.map(|there| decide::keep(&mut servers, &there)).unwrap_or_default();
         let set = match self.apply(&servers).await {
@@ -161,6 +170,18 @@ impl Round<'_> {
         Ok((look.members.len() < servers.replicas as usize).then_some(MISSING_EVERY))
     }
 
+    /// Removes the servers of a service that had this name before. What they kept is none of this one's.
+    async fn clear(&self, left: &StatefulSet) -> Result<Option<Duration>, Error> {
+        if left.metadata.deletion_timestamp.is_none() {
+            let name = left.metadata.name.as_deref().unwrap_or_default();
+            let life = (name, left.metadata.uid.as_deref());
+            self.context.hands.delete::<StatefulSet>(self.namespace(), life, None).await?;
+        }
+        let why = "waits until the servers of the service that had this name before are gone";
+        self.say(&State::Waiting(why)).await?;
+        Ok(Some(MISSING_EVERY))
+    }
+
     /// Makes every object what it should be; a failure comes with the reason of its condition.
     async fn apply(&self, servers: &Servers) -> Result<StatefulSet, (&'static str, Error)> {
         let (hands, namespace, owner) = (&self.context.hands, self.namespace(), self.owner());
@@ -182,7 +203,8 @@ impl Round<'_> {
     }
 
     /// Makes the two secrets if they are not there, and says which life the servers' is in. One without the other is of
-    /// no use: both are made again, and the servers with them.
+    /// no use, and neither are those of a service that had this name before, which are about to be removed: both are made
+    /// again, and the servers with them.
     async fn secrets(&self, servers: &Servers, owner: &OwnerReference) -> Result<String, Error> {
         let hands = &self.context.hands;
         let namespace = self.namespace();
@@ -190,8 +212,9 @@ impl Round<'_> {
         let client_name = names::isb_client_secret(self.name());
         let server: Option<Secret> = hands.get(namespace, &server_name).await?;
         let client: Option<Secret> = hands.get(namespace, &client_name).await?;
+        let is_ours = |found: &Secret| !is_left(&found.metadata, self.uid());
         let known = match (server, client) {
-            (Some(server), Some(_)) => server.metadata.uid,
+            (Some(server), Some(client)) if is_ours(&server) && is_ours(&client) => server.metadata.uid,
             (server, client) => {
                 for (found, name) in [(server, &server_name), (client, &client_name)] {
                     if let Some(found) = found {
@@ -363,7 +386,7 @@ impl Round<'_> {
         let (namespace, name) = key(self.object);
         let about = ObjectReference {
             api_version: Some(api::API_VERSION.to_owned()),
-            kind: Some("InterStepBufferService".to_owned()),
+            kind: Some(KIND.to_owned()),
             name: Some(name),
             namespace: Some(namespace),
             uid: self.object.metadata.uid.clone(),
@@ -387,6 +410,11 @@ fn plain<T: Serialize>(object: &T) -> Value {
 fn before(object: &DynamicObject) -> InterStepBufferServiceStatus {
     let status = object.data.get("status").cloned();
     status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default()
+}
+
+/// Whether something was made for another service, which had the same name and is gone.
+fn is_left(metadata: &ObjectMeta, uid: &str) -> bool {
+    metadata.owner_references.iter().flatten().any(|owner| owner.kind == KIND && owner.uid != uid)
 }
 
 fn shape_of(set: &StatefulSet) -> Option<Shape> {

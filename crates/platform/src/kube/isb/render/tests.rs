@@ -167,6 +167,16 @@ fn what_a_manifest_says_about_pods_and_containers_is_done() {
         "A",
     ];
     assert_eq!(names, expected);
+    let check = &template["spec"]["initContainers"][0];
+    let command: Vec<&str> =
+        check["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    assert_eq!(command, ["/nats-server", "--config", "/etc/nats-config/nats-js.conf", "-D", "-t"]);
+    for same in ["image", "env", "resources", "securityContext", "volumeMounts"] {
+        assert_eq!(check[same], main[same], "{same}");
+    }
+    for none in ["lifecycle", "readinessProbe", "livenessProbe", "startupProbe"] {
+        assert!(check[none].is_null(), "{none}");
+    }
     assert_eq!(
         main["lifecycle"]["preStop"]["exec"]["command"],
         json!(["/nats-server", "-sl=ldm=/var/run/nats/nats.pid"])
