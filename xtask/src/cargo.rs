@@ -147,11 +147,21 @@ fn parse_tree(text: &str) -> Result<BTreeMap<String, Vec<String>>> {
     Ok(reach)
 }
 
+/// What cargo tells a program that it runs about the program's own package.
+const OWN_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// A cargo command in the given directory.
 pub(crate) fn command<const N: usize>(root: &Path, arguments: [&str; N]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root).args(arguments);
+    // Build scripts, ring's for one, ask to run again when it changes; what was built by a command that somebody has typed
+    // would be built anew by the same command from here, and the other way round.
+    for (name, _) in std::env::vars_os() {
+        if OWN_PACKAGE.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -198,6 +208,14 @@ mod tests {
     #[test]
     fn a_tree_that_is_not_understood_is_an_error() {
         assert!(parse_tree("tidegate-api v0.1.0").is_err());
+    }
+
+    #[test]
+    fn commands_do_not_hear_of_the_package_that_runs_them() {
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some(), "cargo runs the tests");
+        let command = command(Path::new("."), ["metadata"]);
+        assert!(command.get_envs().any(|(name, value)| name == "CARGO_PKG_NAME" && value.is_none()));
+        assert!(command.get_envs().all(|(_, value)| value.is_none()));
     }
 
     #[test]

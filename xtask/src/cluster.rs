@@ -4,11 +4,14 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::cargo::{self, Workspace};
+use crate::image;
+use crate::suite::{Tally, follow};
 
 /// How long the installation may take.
 const READY_WITHIN: &str = "--timeout=180s";
@@ -26,12 +29,22 @@ pub(crate) struct Arguments {
     /// Run the tests that need a cluster, on the one that kubectl speaks to.
     #[arg(long)]
     pub(crate) cluster: bool,
-    /// The image of the controller and of what it starts; the nodes must have it or can pull it.
+    /// Make both images first, of what the tests are built of, and run this with the name and the directory of each as its
+    /// last arguments, such as "docker build -t"; without it, the nodes must have them or can pull them.
+    #[arg(long, value_name = "COMMAND", requires = "cluster")]
+    with: Option<String>,
+    /// The image of the controller and of what it starts.
     #[arg(long, value_name = "IMAGE", default_value = "tidegate:latest")]
     image: String,
     /// The image with the user code of the tests, as `cargo xtask image --programs` makes it.
     #[arg(long, value_name = "IMAGE", default_value = "tidegate-e2e:latest")]
     programs: String,
+    /// The image of NATS servers, as `tidegate install` takes it; for a cluster that cannot pull the usual one.
+    #[arg(long, value_name = "IMAGE", requires = "cluster")]
+    nats_image: Option<String>,
+    /// The program in that image.
+    #[arg(long, value_name = "COMMAND", requires = "nats_image")]
+    nats_command: Option<String>,
     /// The namespace that is made and deleted.
     #[arg(long, value_name = "NAME", default_value = "tidegate-e2e")]
     namespace: String,
@@ -44,13 +57,25 @@ pub(crate) struct Arguments {
 }
 
 /// Installs, tests, removes.
-pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, filter: Option<&str>) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, filters: &[String]) -> Result<()> {
     kubectl(&["version"], None)
         .context("speak to a cluster: kubectl has none, or is not there; set KUBECONFIG")?;
-    if arguments.installed {
-        return test(workspace, arguments, filter);
+    match &arguments.with {
+        Some(builder) => {
+            for image in image::Arguments::for_tests(&arguments.image, &arguments.programs, builder) {
+                image::run(&image)?;
+            }
+        }
+        None => cargo::run(&mut cargo::command(&workspace.root, ["build", "--workspace", "--all-targets"]))?,
     }
-    let outcome = install(workspace, arguments).and_then(|()| test(workspace, arguments, filter));
+    if arguments.installed {
+        return test(workspace, arguments, filters);
+    }
+    let begun = Instant::now();
+    let outcome = install(workspace, arguments).and_then(|()| {
+        println!("installed in {:.1} s", begun.elapsed().as_secs_f64());
+        test(workspace, arguments, filters)
+    });
     if outcome.is_err() {
         show(&arguments.namespace);
     }
@@ -64,26 +89,36 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, filter: Option<&
 }
 
 fn install(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    cargo::run(&mut cargo::command(&workspace.root, ["build", "--quiet", "--package", "tidegate-cli"]))?;
     let namespace = arguments.namespace.as_str();
     let mut command = Command::new(workspace.binary("debug", "tidegate"));
     command.args(["install", "--namespaced", "--namespace", namespace, "--image", &arguments.image]);
+    command.args(arguments.nats_image.iter().flat_map(|image| ["--nats-image", image]));
+    command.args(arguments.nats_command.iter().flat_map(|command| ["--nats-command", command]));
     let manifests = cargo::output(&mut command)?;
     kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&manifests))?;
     let available = "--for=condition=Available";
     kubectl(&["-n", namespace, "wait", available, "deployment", "--all", READY_WITHIN], None)?;
     kubectl(&["-n", namespace, "apply", "-f", "-"], Some(BUFFER_SERVICE))?;
-    let running = "--for=jsonpath={.status.phase}=Running";
-    kubectl(&["-n", namespace, "wait", running, "isbsvc/default", READY_WITHIN], None)
+    let healthy = "--for=condition=ChildrenResourcesHealthy";
+    kubectl(&["-n", namespace, "wait", healthy, "isbsvc/default", READY_WITHIN], None)
 }
 
-fn test(workspace: &Workspace, arguments: &Arguments, filter: Option<&str>) -> Result<()> {
-    let mut command = cargo::command(&workspace.root, ["test", "--package", "e2e", "--test", "cluster"]);
-    command.args(filter).args(["--", "--test-threads=1", "--nocapture"]);
+fn test(workspace: &Workspace, arguments: &Arguments, filters: &[String]) -> Result<()> {
+    // The whole workspace, because a choice of packages would choose other features and build everything twice.
+    let mut command = cargo::command(&workspace.root, ["test", "--workspace", "--test", "cluster"]);
+    command.args(["--", "--test-threads=1", "--nocapture"]).args(filters);
     command
+        .env("TIDEGATE_BIN", workspace.binary("debug", "tidegate"))
         .env("TIDEGATE_E2E_NAMESPACE", &arguments.namespace)
+        .env("TIDEGATE_E2E_IMAGE", &arguments.image)
         .env("TIDEGATE_E2E_PROGRAMS", &arguments.programs);
-    cargo::run(&mut command)
+    let mut tally = Tally::default();
+    let line = cargo::line(&command);
+    ensure!(follow(&mut command, &mut tally)?, "`{line}` did not succeed");
+    // A filter that names nothing, because a test has got another name, would pass in silence.
+    let wanted = u64::try_from(filters.len()).unwrap_or(u64::MAX).max(1);
+    ensure!(tally.passed >= wanted, "{} tests ran for {wanted} filters: {filters:?}", tally.passed);
+    Ok(())
 }
 
 /// What somebody would look at who wonders why.

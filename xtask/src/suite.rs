@@ -49,8 +49,8 @@ pub(crate) struct Sim {
 /// Arguments of `e2e`.
 #[derive(Args)]
 pub(crate) struct E2e {
-    /// Only tests whose name contains this.
-    filter: Option<String>,
+    /// Only tests whose name contains one of these.
+    filters: Vec<String>,
     /// Those that need a cluster, on the one that kubectl speaks to.
     #[command(flatten)]
     pub(crate) cluster: cluster::Arguments,
@@ -119,7 +119,7 @@ pub(crate) fn sim(arguments: &Sim) -> Result<()> {
 pub(crate) fn e2e(arguments: &E2e) -> Result<()> {
     let workspace = Workspace::load()?;
     if arguments.cluster.cluster {
-        return cluster::run(&workspace, &arguments.cluster, arguments.filter.as_deref());
+        return cluster::run(&workspace, &arguments.cluster, &arguments.filters);
     }
     let build = ["build", "--quiet", "--release", "--package", "tidegate-cli", "--package", "e2e"];
     cargo::run(&mut cargo::command(&workspace.root, build))?;
@@ -127,7 +127,7 @@ pub(crate) fn e2e(arguments: &E2e) -> Result<()> {
     let mut command =
         cargo::command(&workspace.root, ["test", "--release", "--no-fail-fast", "--package", "e2e"]);
     // Some tests print what they measured, such as the table of the pause grid.
-    command.env("TIDEGATE_LONG", "1").args(&arguments.filter).args(["--", "--nocapture"]);
+    command.env("TIDEGATE_LONG", "1").args(["--", "--nocapture"]).args(&arguments.filters);
     run.all(vec![command])
 }
 
@@ -260,8 +260,8 @@ impl Run {
 
 /// How many tests ended how.
 #[derive(Default, Debug, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
     failed: u64,
 }
 
@@ -283,7 +283,7 @@ impl Tally {
 }
 
 /// Runs the command, passes its lines on and counts the results in them. Tells whether it succeeded.
-fn follow(command: &mut Command, tally: &mut Tally) -> Result<bool> {
+pub(crate) fn follow(command: &mut Command, tally: &mut Tally) -> Result<bool> {
     let line = cargo::line(command);
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("start `{line}`"))?;
     let output = child.stdout.take().context("a piped output is there to be taken")?;
