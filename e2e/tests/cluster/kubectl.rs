@@ -22,6 +22,11 @@ pub(crate) fn programs() -> String {
     variable("TIDEGATE_E2E_PROGRAMS")
 }
 
+/// The image of the controller.
+pub(crate) fn image() -> String {
+    variable("TIDEGATE_E2E_IMAGE")
+}
+
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo xtask e2e --cluster`"))
 }
@@ -50,17 +55,25 @@ fn command(words: &[&str]) -> Command {
 
 /// Applies a manifest.
 pub(crate) fn apply(manifest: &Value) {
-    let mut child = command(&["apply", "-f", "-"])
+    if let Err(said) = feed(&["apply", "-f", "-"], &manifest.to_string()) {
+        panic!("apply: {said}");
+    }
+}
+
+/// Runs a command that reads this; what it says when it fails.
+pub(crate) fn feed(words: &[&str], text: &str) -> Result<(), String> {
+    let mut child = command(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("kubectl can be started");
     let mut input = child.stdin.take().expect("it was asked for");
-    input.write_all(manifest.to_string().as_bytes()).expect("kubectl reads");
+    input.write_all(text.as_bytes()).expect("kubectl reads");
     drop(input);
     let output = child.wait_with_output().expect("kubectl ends");
-    assert!(output.status.success(), "apply: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(said) }
 }
 
 /// An object; none when there is none.

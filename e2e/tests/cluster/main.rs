@@ -2,11 +2,15 @@
 //! controller in a namespace of its own, runs these and removes everything; by themselves they need what it says in its
 //! variables. Invariant: every object that a test makes has the test's name and is gone when the test has passed.
 
+mod block;
 mod definitions;
 mod deleting;
+mod examples;
+mod failures;
 mod kubectl;
 mod manifests;
 mod pausing;
 mod running;
 mod services;
 mod updating;
+mod webhook;
