@@ -9,7 +9,8 @@ fn flows((kind, name): (&str, &str), file: &str, label: &str) {
     let path = format!("{}/../examples/{file}", env!("CARGO_MANIFEST_DIR"));
     kubectl::run(&["apply", "-f", &path]);
     kubectl::wait_for("condition=RolledOut", &format!("{kind}/{name}"), LIMIT);
-    let selector = format!("{label}={name}");
+    let component = if label == PIPELINE { "vertex" } else { "mono-vertex" };
+    let selector = format!("{label}={name},app.kubernetes.io/component={component}");
     wait::within(LIMIT, "the sink has logged", || {
         let lines = kubectl::run(&["logs", "-l", &selector, "-c", "numa", "--tail=-1"]);
         (lines.matches("Payload - ").count() > 10).then_some(())
