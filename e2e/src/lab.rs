@@ -218,7 +218,10 @@ pub fn variable_of(pid: u32, name: &str) -> Option<String> {
 }
 
 /// Notes that a test was skipped, for the end of the run.
-fn skipped(name: &str, why: &str) {
+///
+/// # Panics
+/// When the list cannot be written.
+pub fn skipped(name: &str, why: &str) {
     if let Some(file) = std::env::var_os("TIDEGATE_SKIPPED") {
         let list = fs::OpenOptions::new().create(true).append(true).open(file);
         let mut list = list.expect("the list of skipped tests can be written");
@@ -291,11 +294,19 @@ pub fn signal(pid: u32, signal: Signal) -> Result<()> {
 
 /// Processes whose command line has this text: user code that a run has started.
 pub fn processes_with(text: &str) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
+    let has = |pid: &u32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
-    })
-    .collect()
+    };
+    processes().filter(has).collect()
+}
+
+/// Processes that were started with this value of a variable.
+pub fn processes_of(variable: &str, value: &str) -> Vec<u32> {
+    processes().filter(|pid| variable_of(*pid, variable).as_deref() == Some(value)).collect()
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }

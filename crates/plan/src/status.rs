@@ -24,6 +24,7 @@ pub(crate) use vertex::vertex;
 
 use crate::decide::{Blocked, Draft, Plan};
 use crate::lifecycle::{Purpose, Stage};
+use crate::said::thousands;
 use crate::seen::{self, Left, Seen};
 use crate::wanted::Wanted;
 use crate::{Time, lifecycle};
@@ -111,7 +112,7 @@ pub(crate) fn finish(draft: Draft, about: &About<'_>) -> Plan {
     let changed = [life.since, life.verdict.map_or(life.since, |verdict| verdict.at)];
     let changed = memory.conditions.changed().into_iter().chain(changed).max().unwrap_or_default();
     let drained_on_pause = (life.number > 0).then_some(life.verdict.is_some());
-    let message = memory.conditions.degraded().or_else(|| said(&life, phase, &summary));
+    let message = memory.conditions.degraded().or_else(|| said(&life, phase, &summary, about));
     let numbers = Numbers {
         phase: code(phase),
         stuck: stuck(about),
@@ -179,9 +180,26 @@ fn code(phase: Phase) -> u8 {
     }
 }
 
-fn said(life: &lifecycle::Memory, phase: Phase, summary: &Summary) -> Option<String> {
+fn said(life: &lifecycle::Memory, phase: Phase, summary: &Summary, about: &About<'_>) -> Option<String> {
     let ordinary = life.purpose == Purpose::Run && matches!(summary, Summary::Running);
-    (phase != Phase::Unset && !ordinary).then(|| summary.to_string())
+    if phase == Phase::Unset || ordinary {
+        return None;
+    }
+    let places = if life.verdict.is_some() { Vec::new() } else { places(&about.blocked) };
+    let colon = if places.is_empty() { "" } else { ": " };
+    Some(format!("{summary}{colon}{}", places.join(", ")))
+}
+
+/// How much of what is left lies where.
+fn places(blocked: &[Blocked]) -> Vec<String> {
+    let of = |Blocked { vertex, partition, messages, .. }: &Blocked| {
+        let messages = thousands(*messages);
+        match partition {
+            Some(partition) => format!("{messages} in partition {partition} of vertex {vertex}"),
+            None => format!("{messages} in the hands of vertex {vertex}"),
+        }
+    };
+    blocked.iter().filter(|blocked| blocked.messages > 0).map(of).collect()
 }
 
 fn counts(settings: &PipelineSettings) -> PipelineStatus {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use e2e::wait;
 use serde_json::Value;
 
+use crate::watch::Watch;
+
 /// How long things on a cluster may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
@@ -46,7 +48,8 @@ pub(crate) fn refused(words: &[&str]) -> String {
     String::from_utf8(output.stderr).expect("kubectl prints text")
 }
 
-fn command(words: &[&str]) -> Command {
+/// `kubectl` in the namespace.
+pub(crate) fn command(words: &[&str]) -> Command {
     let mut command = Command::new("kubectl");
     command.arg("--namespace").arg(namespace()).args(words);
     command.stdin(Stdio::null());
@@ -94,35 +97,54 @@ pub(crate) fn list(kind: &str, selector: &str) -> Vec<Value> {
 
 /// Waits for an object to be as it should be.
 pub(crate) fn until(kind: &str, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    let mut last = Value::Null;
-    let waiting = || {
-        last = get(kind, name)?;
-        is_so(&last).then(|| last.clone())
-    };
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        wait::within(LIMIT, &format!("{kind} {name} {what}"), waiting)
-    }));
-    outcome.unwrap_or_else(|_| panic!("{kind} {name} is not {what}: {:#}", last["status"]))
+    let mut watch = Watch::one(kind, name, LIMIT);
+    let found = |objects: &BTreeMap<String, Value>| objects.get(name).filter(|object| is_so(object)).cloned();
+    watch.until(&format!("{kind} {name} is {what}"), found).0
+}
+
+/// Waits until a pipeline serves what is wanted and nothing is on its way.
+pub(crate) fn rolled_out(name: &str) {
+    until("pipeline", name, "rolled out", |object| {
+        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.into_iter().any(|one| one["type"] == "RolledOut" && one["status"] == "True")
+    });
+}
+
+/// Changes an object by a merge patch.
+pub(crate) fn patch(kind: &str, name: &str, patch: &Value) {
+    run(&["patch", kind, name, "--type=merge", "-p", &patch.to_string()]);
+}
+
+/// Asks a pipeline to be `Paused` or `Running`.
+pub(crate) fn ask_for(name: &str, phase: &str) {
+    patch("pipeline", name, &serde_json::json!({"spec": {"lifecycle": {"desiredPhase": phase}}}));
+}
+
+/// The program that was built with the tests, for what people do with `tidegate … --context`.
+pub(crate) fn tidegate(words: &[&str]) -> String {
+    let tests = std::env::current_exe().expect("a test knows where it is");
+    let built = tests.ancestors().nth(2).expect("tests lie in the directory deps beside the program");
+    let mut command = Command::new(built.join("tidegate"));
+    command.args(words).args(["--namespace", &namespace()]).stdin(Stdio::null());
+    let output = command.output().expect("the workspace was built");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tidegate {}: {said}", words.join(" "));
+    String::from_utf8(output.stdout).expect("it prints text")
+}
+
+/// The reasons of all events about an object, with what they say.
+pub(crate) fn events(name: &str) -> Vec<(String, String)> {
+    let about = format!("involvedObject.name={name}");
+    let text = run(&["get", "events", "--field-selector", &about, "-o", "json"]);
+    let value: Value = serde_json::from_str(&text).expect("kubectl prints JSON");
+    let word = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+    let events = value["items"].as_array().into_iter().flatten();
+    events.map(|event| (word(event, "reason"), word(event, "message"))).collect()
 }
 
 /// Waits for a condition as `kubectl wait` does.
 pub(crate) fn wait_for(what: &str, object: &str, limit: Duration) {
     run(&["wait", &format!("--for={what}"), object, &format!("--timeout={}s", limit.as_secs())]);
-}
-
-/// The numbers that a sink has logged so far, with how often.
-pub(crate) fn numbers(selector: &str) -> BTreeMap<u64, u32> {
-    let text = run(&["logs", "-l", selector, "-c", "numa", "--tail=-1", "--prefix=false"]);
-    let mut found = BTreeMap::new();
-    for number in text.lines().filter_map(number) {
-        *found.entry(number).or_insert(0) += 1;
-    }
-    found
-}
-
-/// The number that a line of a sink's log is about.
-pub(crate) fn number(line: &str) -> Option<u64> {
-    line.strip_prefix("Payload - ")?.split(' ').next()?.parse().ok()
 }
 
 /// Deletes an object and waits until it and everything that was made for it is gone.
@@ -131,14 +153,14 @@ pub(crate) fn delete(kind: &str, name: &str, label: &str) {
     nothing_is_left(name, label);
 }
 
-/// Waits until nothing that was made for an object is there any more.
+/// Waits until nothing that was made for an object is there any more, of any kind that the cluster knows.
 pub(crate) fn nothing_is_left(name: &str, label: &str) {
+    let kinds = run(&["api-resources", "--namespaced", "--verbs=list", "-o", "name"]);
+    // Events are history, not something that was made for the object.
+    let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
     let selector = format!("{label}={name}");
-    let kinds =
-        ["pods", "services", "deployments", "vertices.numaflow.numaproj.io", "configmaps", "secrets", "jobs"];
-    for kind in kinds {
-        wait::within(LIMIT, &format!("no {kind} of {name} are left"), || {
-            list(kind, &selector).is_empty().then_some(())
-        });
-    }
+    wait::within(LIMIT, &format!("nothing of {name} is left"), || {
+        let left = run(&["get", &kinds.join(","), "-l", &selector, "-o", "name", "--ignore-not-found"]);
+        left.trim().is_empty().then_some(())
+    });
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kubectl::programs;
+use crate::kubectl::{self, programs};
 
 /// The label that tells whose something is.
 pub(crate) const PIPELINE: &str = "numaflow.numaproj.io/pipeline-name";
@@ -43,22 +43,67 @@ pub(crate) fn pipeline(name: &str, vertices: Vec<Value>) -> Value {
     })
 }
 
-/// A source of the numbers 0 to `count` − 1, at most `rate` a second.
+/// A source of the numbers 0 to `count` − 1, at most `rate` a second, each pod for itself.
 pub(crate) fn numbers(count: u64, rate: u64) -> Value {
+    source(count, rate, &[], json!({"name": "ledger", "emptyDir": {}}))
+}
+
+/// The same of all pods together, and of those that come after a pause too: what was given is kept in a claim. Makes it.
+pub(crate) fn kept_numbers(pipeline: &str, (count, rate): (u64, u64), more: &[&str]) -> Value {
+    let claim = claim(pipeline);
+    kubectl::apply(&json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}},
+    }));
+    let volume = json!({"name": "ledger", "persistentVolumeClaim": {"claimName": claim}});
+    let mut source = source(count, rate, more, volume);
+    // A volume of a directory on the node belongs to root.
+    source["securityContext"] = json!({"runAsUser": 0, "runAsNonRoot": false});
+    source
+}
+
+/// Removes what [`kept_numbers`] has made.
+pub(crate) fn drop_claim(pipeline: &str) {
+    kubectl::run(&["delete", "persistentvolumeclaim", &claim(pipeline), "--wait=false"]);
+}
+
+fn claim(pipeline: &str) -> String {
+    format!("{pipeline}-ledger")
+}
+
+fn source(count: u64, rate: u64, more: &[&str], volume: Value) -> Value {
     let (count, rate) = (count.to_string(), rate.to_string());
-    let container = program(&["sdk_source", &count, &rate, "/ledger/numbers"]);
-    let mut source = json!({
+    let arguments = [&["sdk_source", &count, &rate, "/ledger/numbers"], more].concat();
+    let mut container = program(&arguments);
+    container["volumeMounts"] = json!([{"name": "ledger", "mountPath": "/ledger"}]);
+    json!({
         "name": "in",
         "scale": {"min": 1, "max": 1},
-        "volumes": [{"name": "ledger", "emptyDir": {}}],
+        "volumes": [volume],
         "source": {"udsource": {"container": container}},
-    });
-    source["source"]["udsource"]["container"]["volumeMounts"] =
-        json!([{"name": "ledger", "mountPath": "/ledger"}]);
-    source
+    })
+}
+
+/// A map that does what its arguments say, with so many workers.
+pub(crate) fn map(replicas: u32, arguments: &[&str], strategy: Value) -> Value {
+    json!({
+        "name": "cat",
+        "scale": {"min": replicas, "max": replicas},
+        "updateStrategy": strategy,
+        "udf": {"container": program(&[&["sdk_map"], arguments].concat())},
+    })
 }
 
 /// A sink that logs what it gets.
 pub(crate) fn log() -> Value {
     json!({"name": "out", "scale": {"min": 1, "max": 1}, "sink": {"log": {}}})
+}
+
+/// The same, no more than `rate` a second.
+pub(crate) fn slow_log(rate: u64) -> Value {
+    let mut sink = log();
+    sink["limits"] = json!({"readBatchSize": 10, "rateLimit": {"max": rate, "min": rate}});
+    sink
 }

@@ -1,29 +1,65 @@
 //! Objects that run: messages flow, and what `kubectl` shows is so.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use e2e::wait;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::kubectl::{self, LIMIT};
-use crate::manifests::{MONO_VERTEX, PIPELINE, pipeline};
+use crate::lines::{self, first_message};
+use crate::manifests::{MONO_VERTEX, PIPELINE, log, map, pipeline};
+use crate::watch::Watch;
+
+/// How far two moments of one clock are apart.
+fn apart(from_nanos: i128, to_nanos: i128) -> Duration {
+    Duration::from_nanos(u64::try_from(to_nanos - from_nanos).unwrap_or(0))
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
+}
+
+/// How long it took until a pod was scheduled, its containers ran, and it was ready, in whole seconds after its creation.
+fn steps(pod: &Value) -> String {
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let created = time(&pod["metadata"]["creationTimestamp"]);
+    let since = |at: Option<jiff::Timestamp>| match (created, at) {
+        (Some(from), Some(to)) => format!("{}s", (to.as_second() - from.as_second())),
+        _ => "?".to_owned(),
+    };
+    let condition = |name: &str| {
+        let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        let found = conditions.into_iter().find(|one| one["type"] == name && one["status"] == "True");
+        since(found.and_then(|one| time(&one["lastTransitionTime"])))
+    };
+    let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    let numa = statuses.into_iter().find(|one| one["name"] == "numa");
+    let started = since(numa.and_then(|one| time(&one["state"]["running"]["startedAt"])));
+    let (initialized, ready) = (condition("Initialized"), condition("Ready"));
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    format!("{name}: init containers {initialized}, our container {started}, ready {ready}")
+}
 
 #[test]
 fn a_simple_pipeline_flows() {
     let name = "simple";
     let source = json!({"name": "in", "source": {"generator": {"rpu": 20, "duration": "1s"}}});
-    let sink = json!({"name": "out", "sink": {"log": {}}});
-    kubectl::apply(&pipeline(name, vec![source, sink]));
-    let applied = Instant::now();
-    let selector = format!("{PIPELINE}={name},numaflow.numaproj.io/vertex-name=out");
-    let first = wait::within(LIMIT, "the sink has logged", || {
-        let pods = kubectl::list("pods", &selector);
-        let runs = pods.iter().any(|pod| pod["status"]["phase"] == "Running");
-        let lines = runs.then(|| kubectl::run(&["logs", "-l", &selector, "-c", "numa", "--tail=1"]))?;
-        lines.contains("Payload - ").then(|| applied.elapsed())
-    });
-    println!("apply to the first message at the sink: {first:?}");
-    kubectl::wait_for("condition=RolledOut", &format!("pipeline/{name}"), LIMIT);
+    let mut pods = Watch::all("pods", &format!("{PIPELINE}={name}"), LIMIT);
+    let applied = lines::now_nanos();
+    kubectl::apply(&pipeline(name, vec![source, map(1, &[], json!({})), log()]));
+    let all = |pods: &BTreeMap<String, Value>| {
+        (pods.len() == 4 && pods.values().all(is_ready)).then(|| pods.clone())
+    };
+    let (ready, _) = pods.until("the daemon's pod and three of workers are ready", all);
+    let took = apart(applied, lines::now_nanos());
+    let first = first_message(&format!("{PIPELINE}={name},numaflow.numaproj.io/vertex-name=out"));
+    println!(
+        "apply to the first message at the sink: {:?}; to all pods ready: {took:?}",
+        apart(applied, first)
+    );
+    ready.values().for_each(|pod| println!("  {}", steps(pod)));
+    kubectl::rolled_out(name);
     let object = kubectl::until("pipeline", name, "healthy", |object| {
         let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
         let goals = ["Paused", "Drained"];
@@ -32,7 +68,7 @@ fn a_simple_pipeline_flows() {
             .all(|one| one["status"] == "True" || goals.iter().any(|goal| one["type"] == *goal))
     });
     assert_eq!(object["status"]["phase"], "Running");
-    assert_eq!(object["status"]["vertexCount"], 2);
+    assert_eq!(object["status"]["vertexCount"], 3);
     kubectl::delete("pipeline", name, PIPELINE);
 }
 
@@ -52,12 +88,7 @@ fn a_mono_vertex_flows_and_scales_by_hand() {
         },
     }));
     let selector = format!("{MONO_VERTEX}={name},app.kubernetes.io/component=mono-vertex");
-    wait::within(LIMIT, "the sink has logged", || {
-        let pods = kubectl::list("pods", &selector);
-        let runs = pods.iter().any(|pod| pod["status"]["phase"] == "Running");
-        let lines = runs.then(|| kubectl::run(&["logs", "-l", &selector, "-c", "numa", "--tail=1"]))?;
-        lines.contains("Payload - ").then_some(())
-    });
+    first_message(&selector);
     kubectl::run(&["scale", "monovertex", name, "--replicas=2"]);
     kubectl::until("monovertex", name, "at two ready workers", |object| {
         object["status"]["readyReplicas"] == 2

@@ -14,6 +14,7 @@ use siphasher::sip::SipHasher24;
 use super::names::{self, HASH_ANNOTATION, Key, ObjectKind};
 use crate::local::engine::Object;
 
+pub mod budget;
 pub mod cleaner;
 pub(super) mod container;
 pub mod daemon;

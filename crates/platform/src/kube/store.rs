@@ -11,6 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt;
@@ -40,6 +41,8 @@ pub struct Scope {
     pub deployments: BTreeMap<String, Arc<Deployment>>,
     /// Its jobs.
     pub jobs: BTreeMap<String, Arc<Job>>,
+    /// Its disruption budgets.
+    pub budgets: BTreeMap<String, Arc<PodDisruptionBudget>>,
 }
 
 #[derive(Default)]
@@ -65,8 +68,17 @@ pub struct Store {
 }
 
 /// Kinds that are watched.
-const KINDS: [&str; 8] =
-    ["Pipeline", "MonoVertex", "Vertex", "InterStepBufferService", "Pod", "Service", "Deployment", "Job"];
+const KINDS: [&str; 9] = [
+    "Pipeline",
+    "MonoVertex",
+    "Vertex",
+    "InterStepBufferService",
+    "Pod",
+    "Service",
+    "Deployment",
+    "Job",
+    "PodDisruptionBudget",
+];
 
 impl Store {
     /// With watches of a namespace, or of all of them, as tasks of the set.
@@ -92,6 +104,7 @@ impl Store {
         store.follow_made::<Service>("Service", client, namespace, tasks);
         store.follow_made::<Deployment>("Deployment", client, namespace, tasks);
         store.follow_made::<Job>("Job", client, namespace, tasks);
+        store.follow_made::<PodDisruptionBudget>("PodDisruptionBudget", client, namespace, tasks);
         store
     }
 
@@ -177,12 +190,13 @@ impl Store {
             slot.changed.notify_one();
         }
         inner.slots.retain(|_, slot| {
-            let Scope { object, vertices, pods, services, deployments, jobs } = &slot.scope;
+            let Scope { object, vertices, pods, services, deployments, jobs, budgets } = &slot.scope;
             let is_empty = vertices.is_empty() && pods.is_empty() && services.is_empty();
             object.is_some()
                 || !is_empty
                 || !deployments.is_empty()
                 || !jobs.is_empty()
+                || !budgets.is_empty()
                 || Arc::strong_count(&slot.changed) > 1
         });
         drop(inner);
@@ -281,6 +295,7 @@ made! {
     Service => services;
     Deployment => deployments;
     Job => jobs;
+    PodDisruptionBudget => budgets;
 }
 
 fn put<T>(all: &mut BTreeMap<String, Arc<T>>, name: &str, object: Option<Arc<T>>) {

@@ -2,6 +2,7 @@
 //! Invariant: the same state gives the same status, down to the times in it, so that nothing is written while nothing
 //! happens.
 
+use plan::rollout::{Rollout, Why};
 use plan::{Plan, Time};
 use serde_json::{Value, json};
 
@@ -31,8 +32,13 @@ pub(super) fn of_plan(key: &Key, plan: &Plan, beside: &Beside<'_>, before: &Valu
     let drained = !life.is_reading() && life.verdict.is_some();
     let done = |done: bool| if done { "Done" } else { "NotDone" };
     let words = plan.phase.to_string();
-    let rolled_out = plan.vertices.values().all(|vertex| {
-        vertex.rollout.as_ref().is_none_or(|rollout| rollout.started_at.is_none())
+    let rolled_out = plan.vertices.iter().all(|(name, vertex)| {
+        let rollout = plan.memory.vertices.get(name).and_then(|memory| memory.rollout.rollout.as_ref());
+        // A first version that has not proved itself is on its way: an edit could not be taken back to it. With no
+        // workers wanted there is nothing that it could prove.
+        let nothing_to_prove =
+            |rollout: &Rollout| rollout.why == Why::FirstStart && vertex.desired_replicas == 0;
+        rollout.is_none_or(nothing_to_prove)
             && vertex.current_hash == vertex.update_hash
             && vertex.updated_ready_replicas.unwrap_or_default() >= vertex.desired_replicas
     });

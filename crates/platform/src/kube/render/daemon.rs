@@ -15,7 +15,7 @@ use crate::local::engine::Object;
 /// The key of the word in its secret.
 pub const TOKEN_KEY: &str = "token";
 /// Probes in seconds: the first wait, the period, the time for an answer, failures.
-const READINESS: (i32, i32, i32, i32) = (0, 2, 2, 3);
+const READINESS: (i32, i32, i32, i32) = (0, 1, 2, 5);
 const LIVENESS: (i32, i32, i32, i32) = (30, 60, 30, 3);
 /// How long it may take to end; it holds nothing that could be lost.
 const GRACE_SECONDS: i64 = 10;

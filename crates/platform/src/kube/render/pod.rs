@@ -19,11 +19,11 @@ use crate::local::engine::Object;
 use crate::local::program::{self, UserContainer};
 
 /// Probes in seconds: the first wait, the period, the time for an answer, failures.
-const READINESS: (i32, i32, i32, i32) = (0, 2, 5, 6);
+const READINESS: (i32, i32, i32, i32) = (0, 1, 5, 10);
 const LIVENESS: (i32, i32, i32, i32) = (20, 60, 30, 5);
 /// What a worker has to finish what is in hand.
 const GRACE_SECONDS: i64 = 30;
-/// Which container kubectl means, the first that there is.
+/// Which container kubectl means in a pod of a pipeline, the first that there is; in others it is ours.
 const DEFAULT_CONTAINERS: [&str; 6] = ["udf", "udsink", "udsource", "transformer", "fb-udsink", "ons-udsink"];
 
 /// The pod of one worker.
@@ -99,8 +99,11 @@ pub fn pod(scene: &Scene<'_>, worker: &Worker<'_>, owner: &Owner) -> Pod {
     fill(&mut spec, &part.pod);
     let mut labels = selector(scene.key, vertex);
     labels.insert(names::NAME_LABEL.to_owned(), scene.key.vertex(vertex));
-    let default =
-        DEFAULT_CONTAINERS.into_iter().find(|name| part.users.iter().any(|user| user.name == *name));
+    let is_there = |name: &&str| part.users.iter().any(|user| user.name == *name);
+    let default = match scene.key.kind {
+        ObjectKind::Pipeline => DEFAULT_CONTAINERS.into_iter().find(is_there),
+        ObjectKind::MonoVertex => None,
+    };
     let annotations = [
         (names::HASH_ANNOTATION, name.revision.to_string()),
         (names::REPLICA_ANNOTATION, name.replica.to_string()),

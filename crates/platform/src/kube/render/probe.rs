@@ -1,5 +1,5 @@
 //! Probes. What is probed is ours to say, and a user's numbers are theirs. Invariant: a container that answers is ready
-//! within two seconds of its first answer.
+//! within a second of its first answer.
 
 use api::spec::Probe as Numbers;
 use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};

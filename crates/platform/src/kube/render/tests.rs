@@ -91,6 +91,8 @@ fn rendered(name: &str) -> BTreeMap<String, Value> {
         }
         made.push(json!(service::headless(&key, &vertex.name, &owner)));
         let source = pod::source(&object, vertex);
+        let fewest = budget::fewest(&vertex.update, 4).unwrap();
+        made.push(json!(budget::budget(&key, (&vertex.name, fewest), &owner)));
         made.extend(service::http(&key, &vertex.name, source.as_ref(), &owner).map(|one| json!(one)));
         let name = WorkerName { revision: revision_of(&vertex.name), replica: 3 };
         let worker = pod::Worker { vertex: &vertex.name, name: &name, suffix: "abc12" };
@@ -168,6 +170,27 @@ fn every_container_keeps_to_the_restricted_profile() {
             }
         }
     }
+}
+
+#[test]
+fn a_budget_leaves_what_an_update_leaves_and_never_asks_for_all() {
+    let update = |unavailable: &str| {
+        let text = format!(
+            "{{apiVersion: numaflow.numaproj.io/v1alpha1, kind: MonoVertex, metadata: {{name: one}}, spec: {{source: \
+             {{generator: {{}}}}, sink: {{log: {{}}}}, updateStrategy: {{rollingUpdate: {{maxUnavailable: {unavailable}}}}}}}}}"
+        );
+        let (mut objects, _) = api::load([("one", text.as_bytes())]).accept().unwrap();
+        match objects.remove(0) {
+            api::Object::MonoVertex(mono) => Object::Mono(mono).settings().vertices.remove(0).update,
+            other => panic!("it is a {}", other.kind()),
+        }
+    };
+    let cases =
+        [("25%", 1, None), ("25%", 2, Some(1)), ("25%", 4, Some(3)), ("25%", 8, Some(6)), ("0", 3, Some(2))];
+    for (unavailable, desired, fewest) in cases {
+        assert_eq!(budget::fewest(&update(unavailable), desired), fewest, "{unavailable} of {desired}");
+    }
+    assert_eq!(budget::fewest(&update("3"), 3), None, "all may go at once");
 }
 
 #[test]

@@ -4,17 +4,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use api::spec::status::VertexStatus;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::super::material::Material;
-use super::{Error, Runner};
+use super::{Error, Life, Runner};
 use crate::kube::act;
 use crate::kube::names::{HASH_ANNOTATION, ObjectKind};
 use crate::kube::render::{self, Broker, Owner, Scene};
@@ -44,6 +46,8 @@ struct From {
     base: String,
     broker: Option<Broker>,
     owners: BTreeMap<String, Owner>,
+    /// Of how many workers of a vertex a drain of nodes has to leave, where it has to leave any.
+    fewest: BTreeMap<String, u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +55,7 @@ enum Kind {
     Deployment,
     Service,
     Vertex,
+    Budget,
 }
 
 struct Piece {
@@ -86,6 +91,7 @@ impl Runner {
                 break;
             }
         }
+        self.drop_budgets(scope).await?;
         self.drop_vertices(scope).await
     }
 
@@ -139,6 +145,7 @@ impl Runner {
             base: life.record.base.clone(),
             broker: life.broker.clone(),
             owners: life.made.owners.clone(),
+            fewest: fewest(life),
         };
         if life.made.from.as_ref() == Some(&from) {
             return Ok(());
@@ -161,6 +168,10 @@ impl Runner {
             let source = render::pod::source(&life.material.object, vertex);
             let http = render::service::http(key, &vertex.name, source.as_ref(), owner);
             pieces.extend(http.map(|service| Piece::new(Kind::Service, &service)));
+            if let Some(fewest) = from.fewest.get(&vertex.name) {
+                let budget = render::budget::budget(key, (&vertex.name, *fewest), owner);
+                pieces.push(Piece::new(Kind::Budget, &budget));
+            }
         }
         (life.made.pieces, life.made.from) = (pieces, Some(from));
         Ok(())
@@ -181,6 +192,7 @@ impl Runner {
                 Kind::Deployment => hash_of(scope.deployments.get(&piece.name).map(|one| &one.metadata)),
                 Kind::Service => hash_of(scope.services.get(&piece.name).map(|one| &one.metadata)),
                 Kind::Vertex => hash_of(scope.vertices.get(&piece.name).map(|one| &one.metadata)),
+                Kind::Budget => hash_of(scope.budgets.get(&piece.name).map(|one| &one.metadata)),
             };
             let applied = made.applied.get(&(piece.kind, piece.name.clone()));
             let just = applied.is_some_and(|(hash, at)| *hash == piece.hash && at.elapsed() < WATCH_LAG);
@@ -195,6 +207,9 @@ impl Runner {
             match piece.kind {
                 Kind::Deployment => hands.apply::<Deployment>(namespace, &piece.object).await.map(|_| None),
                 Kind::Service => hands.apply::<Service>(namespace, &piece.object).await.map(|_| None),
+                Kind::Budget => {
+                    hands.apply::<PodDisruptionBudget>(namespace, &piece.object).await.map(|_| None)
+                }
                 Kind::Vertex => {
                     let vertex = hands.apply_own(&act::vertices(), namespace, &piece.object).await?;
                     let short = vertex.data["spec"]["name"].as_str().unwrap_or_default().to_owned();
@@ -214,6 +229,19 @@ impl Runner {
         Ok(made.owners.len() != before)
     }
 
+    /// Deletes budgets of vertices that have no workers to spare.
+    async fn drop_budgets(&mut self, scope: &Scope) -> Result<(), Error> {
+        let made = &mut self.life.as_mut().expect("a turn begins with a life").made;
+        let wanted =
+            |name: &String| made.pieces.iter().any(|piece| piece.kind == Kind::Budget && piece.name == *name);
+        let stale: Vec<&String> = scope.budgets.keys().filter(|name| !wanted(name)).collect();
+        for name in stale {
+            self.shared.hands.delete::<PodDisruptionBudget>(&self.key.namespace, (name, None), None).await?;
+            made.applied.remove(&(Kind::Budget, name.clone()));
+        }
+        Ok(())
+    }
+
     /// Deletes `Vertex` objects of vertices that the object does not have.
     async fn drop_vertices(&mut self, scope: &Scope) -> Result<(), Error> {
         let life = self.life.as_ref().expect("a turn begins with a life");
@@ -227,6 +255,17 @@ impl Runner {
         }
         Ok(())
     }
+}
+
+/// By vertex, how many of its workers have to stay where anybody may be taken away.
+fn fewest(life: &Life) -> BTreeMap<String, u32> {
+    let desired = life.plan.iter().flat_map(|plan| &plan.vertices);
+    let settings = &life.material.settings.vertices;
+    let of = |(name, status): (&String, &VertexStatus)| {
+        let vertex = settings.iter().find(|vertex| vertex.name == *name)?;
+        Some((name.clone(), render::budget::fewest(&vertex.update, status.desired_replicas)?))
+    };
+    desired.filter_map(of).collect()
 }
 
 /// Whether something belongs to this life of an object.

@@ -1,0 +1,200 @@
+//! Cells of the pause grid on pods: whatever bounds, autoscaling, data, counts of zero and kinds of sources there are, a pause
+//! ends drained, going on brings back what was there, and every number arrives once. The whole grid runs on one machine in
+//! `tests/it/grid.rs`; here are twelve of its cells, named as there.
+
+use std::fmt::{self, Display};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::kubectl::{self, LIMIT, ask_for};
+use crate::lines::Lines;
+use crate::manifests::{PIPELINE, drop_claim, kept_numbers, log, map, pipeline};
+use crate::pausing::assert_drained;
+use crate::watch::Watch;
+
+/// Cells that run side by side.
+const BESIDE: usize = 3;
+/// The grace period is 30 s; a verdict that needs more of it than this came too late.
+const PAUSED_WITHIN: Duration = Duration::from_secs(25);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Data {
+    Never,
+    Trickle,
+    Flood,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cell {
+    min: Option<u32>,
+    max: Option<u32>,
+    data: Data,
+    autoscaling: bool,
+    /// The map was scaled to no worker by hand.
+    map_at_zero: bool,
+    /// The source stays in Read until there is something.
+    blocks: bool,
+}
+
+fn cells() -> Vec<Cell> {
+    use Data::{Flood, Never, Trickle};
+    let cell = |min, max, data, (autoscaling, map_at_zero, blocks)| Cell {
+        min,
+        max,
+        data,
+        autoscaling,
+        map_at_zero,
+        blocks,
+    };
+    vec![
+        cell(Some(3), Some(6), Never, (true, false, false)),
+        cell(Some(3), Some(6), Never, (true, false, true)),
+        cell(Some(1), Some(1), Never, (true, false, true)),
+        cell(Some(0), Some(0), Flood, (true, false, false)),
+        cell(None, None, Trickle, (true, true, true)),
+        cell(None, Some(1), Flood, (false, true, false)),
+        cell(Some(0), Some(3), Trickle, (false, false, false)),
+        cell(Some(1), Some(6), Flood, (true, true, true)),
+        cell(Some(3), Some(3), Flood, (false, false, true)),
+        cell(None, Some(0), Never, (false, false, false)),
+        cell(Some(1), None, Trickle, (false, true, false)),
+        cell(Some(0), Some(1), Never, (true, true, false)),
+    ]
+}
+
+impl Cell {
+    /// How many numbers its source has, and how many a second it gives.
+    fn terms(self) -> (u64, u64) {
+        match self.data {
+            Data::Never => (0, 1),
+            Data::Trickle => (400, 10),
+            Data::Flood => (6_000, 300),
+        }
+    }
+
+    /// Whether its source is ever read.
+    fn reads(self) -> bool {
+        self.max != Some(0) && self.data != Data::Never
+    }
+
+    fn manifest(self, name: &str) -> Value {
+        let mut scale = json!({"disabled": !self.autoscaling});
+        for (bound, value) in [("min", self.min), ("max", self.max)] {
+            if let Some(value) = value {
+                scale[bound] = json!(value);
+            }
+        }
+        let more: &[&str] = if self.blocks { &["--block"] } else { &[] };
+        let (mut source, mut sink) = (kept_numbers(name, self.terms(), more), log());
+        let mut middle = map(1, &[], json!({}));
+        middle["scale"] = if self.map_at_zero { json!({"disabled": true}) } else { scale.clone() };
+        source["scale"] = scale.clone();
+        sink["scale"] = scale;
+        pipeline(name, vec![source, middle, sink])
+    }
+}
+
+impl Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |count: Option<u32>| count.map_or_else(|| "unset".to_owned(), |count| count.to_string());
+        let word = |is: bool, yes: &'static str, no: &'static str| if is { yes } else { no };
+        let Self { min, max, data, autoscaling, map_at_zero, blocks } = self;
+        write!(
+            f,
+            "| {:>5} | {:>5} | {:7} | {:11} | {:11} | {:7} |",
+            count(*min),
+            count(*max),
+            format!("{data:?}"),
+            word(*autoscaling, "on", "off"),
+            word(*map_at_zero, "map at zero", "pipeline"),
+            word(*blocks, "blocks", "honours")
+        )
+    }
+}
+
+/// One cell as it runs.
+struct Running {
+    cell: Cell,
+    name: String,
+    lines: Lines,
+}
+
+impl Running {
+    fn start(number: usize, cell: Cell) -> Self {
+        let name = format!("cell-{number}");
+        kubectl::apply(&cell.manifest(&name));
+        let lines = Lines::of_sink(&name);
+        Self { cell, name, lines }
+    }
+
+    /// Waits until it runs and, where any can come, data has come in.
+    fn wait_for_data(&self) {
+        kubectl::rolled_out(&self.name);
+        if self.cell.reads() {
+            self.lines.until_more(0, 20);
+        }
+        if self.cell.map_at_zero {
+            self.scale_map(0);
+            kubectl::until("vertex", &format!("{}-cat", self.name), "at no worker", |vertex| {
+                vertex["status"]["replicas"] == 0
+            });
+        }
+    }
+
+    /// Waits for the pause that was asked for, and gives a row about it.
+    fn paused(&self, asked: Instant) -> String {
+        let Self { cell, name, lines } = self;
+        let mut watch = Watch::one("pipeline", name, LIMIT);
+        let (object, _) = watch.until(&format!("{name} is paused; its cell is {cell}"), |objects| {
+            objects.get(name).filter(|object| object["status"]["phase"] == "Paused").cloned()
+        });
+        let took = asked.elapsed();
+        assert_drained(name, &object);
+        assert!(took < PAUSED_WITHIN, "{cell}: paused after {took:?}");
+        let twice = lines.numbers().into_iter().find(|(_, times)| *times > 1);
+        assert_eq!(twice, None, "{cell}: a number came out twice");
+        format!("{cell} {:5.1} | {:7} |", took.as_secs_f64(), lines.len())
+    }
+
+    /// Goes on after the pause; every number that there is arrives once, unless nothing ever reads.
+    fn finish(self) {
+        let Self { cell, name, lines } = &self;
+        if cell.reads() {
+            ask_for(name, "Running");
+            if cell.map_at_zero {
+                self.scale_map(1);
+            }
+            let (count, _) = cell.terms();
+            lines.until_complete(count, LIMIT);
+            lines.assert_exact(count);
+        } else {
+            assert_eq!(lines.len(), 0, "{cell}: something came out of nothing");
+        }
+        kubectl::delete("pipeline", name, PIPELINE);
+        drop_claim(name);
+    }
+
+    fn scale_map(&self, replicas: u32) {
+        let (vertex, replicas) = (format!("{}-cat", self.name), format!("--replicas={replicas}"));
+        kubectl::run(&["scale", "vertex", &vertex, &replicas]);
+    }
+}
+
+#[test]
+fn twelve_cells_of_the_pause_grid_end_drained() {
+    println!("|   min |   max | data    | autoscaling | shape       | source  | s     | records |");
+    println!("|-------|-------|---------|-------------|-------------|---------|-------|---------|");
+    let cells: Vec<(usize, Cell)> = cells().into_iter().enumerate().collect();
+    for side_by_side in cells.chunks(BESIDE) {
+        let running: Vec<Running> =
+            side_by_side.iter().map(|(number, cell)| Running::start(*number, *cell)).collect();
+        running.iter().for_each(Running::wait_for_data);
+        let asked = Instant::now();
+        running.iter().for_each(|cell| ask_for(&cell.name, "Paused"));
+        for cell in &running {
+            println!("{}", cell.paused(asked));
+        }
+        running.into_iter().for_each(Running::finish);
+    }
+}

@@ -1,0 +1,183 @@
+//! Sudden ends: our own process in the pods of a source, a map and a sink, a user's process, the daemon and the controller.
+//! Processes are killed where the node's processes can be seen; where the node is another machine, these tests say so and
+//! are passed over. Invariant: whoever dies, every number arrives, and only what a dying sink had in its hands comes twice.
+
+use std::time::{Duration, Instant};
+
+use e2e::lab::{processes_of, signal, skipped};
+use e2e::wait;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::kubectl::{self, LIMIT, ask_for};
+use crate::lines::{self, Lines};
+use crate::manifests::{PIPELINE, drop_claim, kept_numbers, log, map, numbers, pipeline};
+use crate::pausing::{assert_drained, pause};
+
+const RATE: u64 = 100;
+/// The longest that a message may be under way when a process dies; the goal is 8 s.
+const LATENCY_MAX: Duration = Duration::from_secs(20);
+/// The variable that tells of which user container a process is.
+const USER_CONTAINER: &str = "NUMAFLOW_UD_CONTAINER_TYPE";
+
+/// The first pod of a vertex that was not told to go.
+fn pod_of(pipeline: &str, vertex: &str) -> String {
+    let selector = format!("{PIPELINE}={pipeline},numaflow.numaproj.io/vertex-name={vertex}");
+    let pods = kubectl::list("pods", &selector);
+    let pod = pods.iter().find(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    pod.and_then(|pod| pod["metadata"]["name"].as_str()).expect("the vertex has a pod").to_owned()
+}
+
+/// Kills the process of a container of a pod; none is our own. False when the node is not this machine.
+fn kill(pod: &str, container: Option<&str>) -> bool {
+    let found: Vec<u32> = processes_of("NUMAFLOW_POD", pod)
+        .into_iter()
+        .filter(|pid| e2e::lab::variable_of(*pid, USER_CONTAINER).as_deref() == container)
+        .collect();
+    for pid in &found {
+        signal(*pid, Signal::SIGKILL).expect("the process can be killed");
+    }
+    !found.is_empty()
+}
+
+fn start(name: &str, count: u64, workers: u32) -> Lines {
+    let lines = Lines::of_sink(name);
+    let map = map(workers, &[], json!({}));
+    kubectl::apply(&pipeline(name, vec![numbers(count, RATE), map, log()]));
+    kubectl::rolled_out(name);
+    lines.until_more(0, 100);
+    lines
+}
+
+/// The longest way of the messages that were given after a moment.
+fn slowest(lines: &Lines, since_nanos: i128) -> Duration {
+    let after = |line: &lines::Line| i128::from(line.event_millis) * 1_000_000 > since_nanos - 1_000_000_000;
+    lines.all().into_iter().filter(after).map(|line| line.latency()).max().unwrap_or_default()
+}
+
+#[test]
+fn processes_of_ours_may_be_killed() {
+    let (name, count) = ("killed", 6_000);
+    let lines = start(name, count, 2);
+    for vertex in ["in", "cat", "out"] {
+        let pod = pod_of(name, vertex);
+        let killed = lines::now_nanos();
+        if !kill(&pod, None) {
+            skipped("processes_of_ours_may_be_killed", "the processes of the node cannot be seen from here");
+            break;
+        }
+        kubectl::until("pod", &pod, "started again", |pod| {
+            let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+            statuses.into_iter().any(|one| {
+                one["name"] == "numa" && one["restartCount"].as_u64() >= Some(1) && one["ready"] == true
+            })
+        });
+        let before = lines.len();
+        lines.until_more(before, 200);
+        let took = slowest(&lines, killed);
+        println!("our process in the pod of {vertex} was killed: longest way of a message {took:?}");
+        assert!(took <= LATENCY_MAX, "{vertex}: {took:?}");
+        if vertex != "out" {
+            let twice = lines.numbers().into_iter().find(|(_, times)| *times > 1);
+            assert_eq!(twice, None, "a number came twice after the kill in {vertex}");
+        }
+    }
+    lines.until_complete(count, LIMIT);
+    let all = lines.numbers();
+    let again: u32 = all.values().map(|times| times - 1).sum();
+    println!("{again} messages came again after the kill of the sink");
+    assert!(u64::from(again) <= 500, "{again} came again, and one batch of the sink has at most 500");
+    assert_eq!(all.len() as u64, count);
+    drop(lines);
+    kubectl::delete("pipeline", name, PIPELINE);
+}
+
+#[test]
+fn a_users_process_may_be_killed_and_the_others_go_on() {
+    let (name, count) = ("user", 3_000);
+    let lines = start(name, count, 2);
+    let pod = pod_of(name, "cat");
+    let killed = lines::now_nanos();
+    if !kill(&pod, Some("udf")) {
+        skipped(
+            "a_users_process_may_be_killed_and_the_others_go_on",
+            "the processes of the node cannot be seen",
+        );
+    }
+    lines.until_complete(count, LIMIT);
+    println!("user code was killed: longest way of a message {:?}", slowest(&lines, killed));
+    let during: Vec<_> = lines.all().into_iter().filter(|line| line.at_nanos >= killed).collect();
+    println!("messages of each second after it: {:?}", Lines::rates(&during));
+    lines.assert_exact(count);
+    drop(lines);
+    kubectl::delete("pipeline", name, PIPELINE);
+}
+
+/// Removes the pods with these labels without a word to them.
+fn remove(selector: &str) {
+    kubectl::run(&["delete", "pods", "-l", selector, "--force", "--grace-period=0", "--wait=false"]);
+}
+
+const CONTROLLER: &str = "app.kubernetes.io/component=controller-manager";
+
+#[test]
+fn controller_and_daemon_may_die_while_a_pipeline_pauses() {
+    let (name, count) = ("deputies", 4_000);
+    let source = kept_numbers(name, (count, RATE), &[]);
+    let lines = Lines::of_sink(name);
+    kubectl::apply(&pipeline(name, vec![source, map(1, &[], json!({})), log()]));
+    kubectl::rolled_out(name);
+    lines.until_more(0, 100);
+    let daemon = format!("{PIPELINE}={name},app.kubernetes.io/component=daemon");
+    let mut random = fastrand::Rng::with_seed(6);
+    for who in [&[CONTROLLER][..], &[&daemon], &[CONTROLLER, &daemon]] {
+        let begun = Instant::now();
+        ask_for(name, "Paused");
+        wait::a_while(&mut random, Duration::from_millis(1_500));
+        who.iter().for_each(|selector| remove(selector));
+        let (object, _) = pause(name);
+        println!("{who:?} removed while it paused: paused after {:?}", begun.elapsed());
+        assert_drained(name, &object);
+        let came = lines.len();
+        lines.assert_exact(came as u64);
+        ask_for(name, "Running");
+        lines.until_more(came, 50);
+    }
+    lines.until_complete(count, LIMIT);
+    lines.assert_exact(count);
+    drop(lines);
+    kubectl::delete("pipeline", name, PIPELINE);
+    drop_claim(name);
+}
+
+#[test]
+fn controller_and_daemon_may_die_while_a_version_rolls_out() {
+    let (name, count) = ("halfway", 5_000);
+    let lines = start(name, count, 3);
+    let daemon = format!("{PIPELINE}={name},app.kubernetes.io/component=daemon");
+    let mut random = fastrand::Rng::with_seed(7);
+    for (mark, who) in [("two", CONTROLLER), ("three", &daemon)] {
+        let map = map(3, &["--mark", mark], json!({}));
+        kubectl::apply(&pipeline(name, vec![numbers(count, RATE), map, log()]));
+        let begun = Instant::now();
+        wait::a_while(&mut random, Duration::from_secs(6));
+        remove(who);
+        let is_done = |vertex: &Value| {
+            let status = &vertex["status"];
+            status["currentHash"] == status["updateHash"]
+                && status["updatedReadyReplicas"] == 3
+                && status["replicas"] == 3
+                && status["observedGeneration"] == vertex["metadata"]["generation"]
+        };
+        let before = lines.len();
+        lines.until_more(before, 50);
+        kubectl::until("vertex", &format!("{name}-cat"), "rolled out", is_done);
+        println!("{who} removed while {mark} rolled out: done after {:?}", begun.elapsed());
+    }
+    lines.until_complete(count, LIMIT);
+    lines.assert_exact(count);
+    let last = lines.all().pop().expect("messages have come");
+    assert_eq!(last.mark, "three");
+    drop(lines);
+    kubectl::delete("pipeline", name, PIPELINE);
+}
