@@ -191,7 +191,9 @@ fn twelve_cells_of_the_pause_grid_end_drained() {
             side_by_side.iter().map(|(number, cell)| Running::start(*number, *cell)).collect();
         running.iter().for_each(Running::wait_for_data);
         let asked = Instant::now();
-        running.iter().for_each(|cell| ask_for(&cell.name, "Paused"));
+        for cell in &running {
+            ask_for(&cell.name, "Paused");
+        }
         for cell in &running {
             println!("{}", cell.paused(asked));
         }

@@ -134,7 +134,9 @@ fn controller_and_daemon_may_die_while_a_pipeline_pauses() {
         let begun = Instant::now();
         ask_for(name, "Paused");
         wait::a_while(&mut random, Duration::from_millis(1_500));
-        who.iter().for_each(|selector| remove(selector));
+        for selector in who {
+            remove(selector);
+        }
         let (object, _) = pause(name);
         println!("{who:?} removed while it paused: paused after {:?}", begun.elapsed());
         assert_drained(name, &object);
@@ -152,7 +154,7 @@ fn controller_and_daemon_may_die_while_a_pipeline_pauses() {
 
 #[test]
 fn controller_and_daemon_may_die_while_a_version_rolls_out() {
-    let (name, count) = ("halfway", 5_000);
+    let (name, count) = ("halfway", 9_000);
     let lines = start(name, count, 3);
     let daemon = format!("{PIPELINE}={name},app.kubernetes.io/component=daemon");
     let mut random = fastrand::Rng::with_seed(7);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::watch::Watch;
 
 /// How long things on a cluster may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 /// The namespace that the controller looks after.
 pub(crate) fn namespace() -> String {

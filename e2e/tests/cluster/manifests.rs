@@ -37,7 +37,7 @@ pub(crate) fn pipeline(name: &str, vertices: Vec<Value>) -> Value {
                 "daemon": {"containerTemplate": small()},
                 "job": {"containerTemplate": small()},
             },
-            "vertices": vertices,
+            "vertices": Value::Array(vertices),
             "edges": edges,
         },
     })
@@ -81,19 +81,20 @@ fn source(count: u64, rate: u64, more: &[&str], volume: Value) -> Value {
     json!({
         "name": "in",
         "scale": {"min": 1, "max": 1},
-        "volumes": [volume],
+        "volumes": Value::Array(vec![volume]),
         "source": {"udsource": {"container": container}},
     })
 }
 
 /// A map that does what its arguments say, with so many workers.
 pub(crate) fn map(replicas: u32, arguments: &[&str], strategy: Value) -> Value {
-    json!({
+    let mut map = json!({
         "name": "cat",
         "scale": {"min": replicas, "max": replicas},
-        "updateStrategy": strategy,
         "udf": {"container": program(&[&["sdk_map"], arguments].concat())},
-    })
+    });
+    map["updateStrategy"] = strategy;
+    map
 }
 
 /// A sink that logs what it gets.

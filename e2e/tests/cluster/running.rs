@@ -58,7 +58,9 @@ fn a_simple_pipeline_flows() {
         "apply to the first message at the sink: {:?}; to all pods ready: {took:?}",
         apart(applied, first)
     );
-    ready.values().for_each(|pod| println!("  {}", steps(pod)));
+    for pod in ready.values() {
+        println!("  {}", steps(pod));
+    }
     kubectl::rolled_out(name);
     let object = kubectl::until("pipeline", name, "healthy", |object| {
         let conditions = object["status"]["conditions"].as_array().into_iter().flatten();

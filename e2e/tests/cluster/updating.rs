@@ -293,7 +293,7 @@ fn bad_versions_are_rolled_back_with_their_reasons() {
         });
         let reason = load.rolled_back(&old);
         println!("{arguments:?}: rolled back after {:?}: {reason}", begun.elapsed());
-        assert!(begun.elapsed() < Duration::from_secs(60), "the deadline is 15 s");
+        assert!(begun.elapsed() < Duration::from_mins(1), "the deadline is 15 s");
     }
     load.finish();
 }

@@ -3,12 +3,14 @@
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::chain;
 use super::client::Client;
 use super::names::Key;
+use super::render::content_hash;
 
 /// Events that may wait to be written.
 const WAITING_MAX: usize = 1024;
@@ -53,25 +55,32 @@ impl Events {
 
     /// Says what has happened to anything.
     pub(super) fn say_about(&self, about: ObjectReference, event: &plan::Event) {
-        let whose = if event.about.is_empty() { String::new() } else { format!("{}: ", event.about) };
-        let note = cut(format!("{whose}{}", event.message));
-        let type_ = match event.severity {
-            plan::Severity::Normal => EventType::Normal,
-            plan::Severity::Warning => EventType::Warning,
-        };
-        let reason = event.reason.clone();
+        let event = stock(event);
         let object = format!(
             "{} {}/{}",
             about.kind.as_deref().unwrap_or_default(),
             about.namespace.as_deref().unwrap_or_default(),
             about.name.as_deref().unwrap_or_default()
         );
-        tracing::info!(object, reason, note, "event");
-        let event = Event { type_, action: reason.clone(), reason, note: Some(note), secondary: None };
+        tracing::info!(object, reason = event.reason, note = event.note, "event");
         if self.queue.try_send((event, about)).is_err() {
             tracing::warn!(object, "an event is not written: too many wait");
         }
     }
+}
+
+/// The event as it is published. Those of one reason that say different things have different actions, because the client
+/// counts events that differ in their notes alone as one, and keeps the first note.
+fn stock(event: &plan::Event) -> Event {
+    let whose = if event.about.is_empty() { String::new() } else { format!("{}: ", event.about) };
+    let note = cut(format!("{whose}{}", event.message));
+    let type_ = match event.severity {
+        plan::Severity::Normal => EventType::Normal,
+        plan::Severity::Warning => EventType::Warning,
+    };
+    let reason = event.reason.clone();
+    let action = format!("{reason}-{}", content_hash(&json!(note)));
+    Event { type_, action, reason, note: Some(note), secondary: None }
 }
 
 fn cut(mut text: String) -> String {
@@ -84,4 +93,17 @@ fn cut(mut text: String) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stock;
+
+    #[test]
+    fn what_says_something_else_is_not_counted_as_the_same() {
+        let event = |message: &str| stock(&plan::Event::warning("vertex cat", "RolledBack", message));
+        assert_eq!(event("no progress").action, event("no progress").action);
+        assert_ne!(event("no progress").action, event("errors 92.2 %").action);
+        assert_eq!(event("no progress").note.as_deref(), Some("vertex cat: no progress"));
+    }
 }

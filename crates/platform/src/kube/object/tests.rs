@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DynamicObject;
@@ -380,4 +381,37 @@ fn conditions_keep_their_times_while_nothing_changes() {
     let waiting = status::of_nothing(&key(), waits, &beside, &Value::Null, NOW);
     assert_eq!(waiting["phase"], Value::Null, "waiting is no failure");
     assert_eq!(waiting["message"], "waits for it");
+}
+
+#[test]
+fn a_first_version_is_rolled_out_once_it_has_proved_itself() {
+    let material = take(&begun(), &manifest(), &Scope::default()).unwrap().1;
+    let none = BTreeMap::new();
+    let wanted = plan::wanted::Wanted {
+        settings: &material.settings,
+        generation: 1,
+        revisions: &material.revisions,
+        asked: &none,
+        deletion: None,
+        reshape: false,
+    };
+    let vertex = |(name, revision): (&String, &api::revision::Revision)| {
+        let worker = WorkerName { revision: revision.clone(), replica: 0 };
+        let ready = plan::seen::Worker { state: WorkerState::Ready, since: NOW, holds: 1, restarts: 0 };
+        let workers = [(worker, ready)].into();
+        (name.clone(), plan::seen::Vertex { workers, settled: true, ..plan::seen::Vertex::default() })
+    };
+    let seen = plan::seen::Seen { vertices: material.revisions.iter().map(vertex).collect(), drain: None };
+    let mut memory =
+        plan::decide(&wanted, &plan::seen::Seen::default(), &plan::Memory::default(), NOW).memory;
+    let mut is_rolled_out = |now: Time| {
+        let plan = plan::decide(&wanted, &seen, &memory, now);
+        memory = plan.memory.clone();
+        let status = status::of_plan(&key(), &plan, &status::Beside::default(), &Value::Null, now);
+        let conditions = status["conditions"].as_array().unwrap();
+        conditions.iter().any(|one| one["type"] == "RolledOut" && one["status"] == "True")
+    };
+    // A worker has to be ready for five seconds, unless somebody says something else.
+    assert!(!is_rolled_out(NOW.after(Duration::from_secs(1))), "there is nothing yet to go back to");
+    assert!(is_rolled_out(NOW.after(Duration::from_secs(10))));
 }
