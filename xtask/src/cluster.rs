@@ -15,6 +15,11 @@ use crate::suite::{Tally, follow};
 
 /// How long the installation may take.
 const READY_WITHIN: &str = "--timeout=180s";
+/// How long objects may take to go.
+const GONE_WITHIN: &str = "--timeout=60s";
+/// Kinds that use buffer services, and the services.
+const USERS: &str = "pipelines,monovertices";
+const SERVICES: &str = "isbsvc";
 /// The buffer service of the tests. One server is enough for what they hold.
 const BUFFER_SERVICE: &str = "
 apiVersion: numaflow.numaproj.io/v1alpha1
@@ -80,12 +85,29 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, filters: &[Strin
         show(&arguments.namespace);
     }
     if !arguments.keep {
-        kubectl(
-            &["delete", "namespace", &arguments.namespace, "--ignore-not-found", "--timeout=180s"],
-            None,
-        )?;
+        remove(&arguments.namespace)?;
     }
     outcome
+}
+
+/// Removes the namespace. Its objects go first, because they wait for a controller, which goes with the namespace.
+fn remove(namespace: &str) -> Result<()> {
+    let own = |words: &[&str]| kubectl(&[&["-n", namespace], words].concat(), None);
+    // Whatever a test has left behind needs no drain.
+    let force = ["annotate", "--overwrite", "--all", USERS, "tidegate.io/deletion=force"];
+    let outcome = own(&force)
+        .and_then(|()| own(&["delete", "--all", USERS, GONE_WITHIN]))
+        .and_then(|()| own(&["delete", "--all", SERVICES, GONE_WITHIN]));
+    if let Err(error) = outcome {
+        println!("the controller does not let go of its objects, so they are taken from it: {error:#}");
+        let kinds = format!("{USERS},{SERVICES}");
+        let mut list = Command::new("kubectl");
+        let names = cargo::output(list.args(["-n", namespace, "get", &kinds, "-o", "name"]))?;
+        for name in names.lines() {
+            own(&["patch", name, "--type=merge", "-p", r#"{"metadata": {"finalizers": null}}"#])?;
+        }
+    }
+    kubectl(&["delete", "namespace", namespace, "--ignore-not-found", "--timeout=180s"], None)
 }
 
 fn install(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
