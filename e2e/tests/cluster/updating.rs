@@ -75,7 +75,10 @@ impl Load {
         let replicas = self.replicas;
         let status = self.until("rolled back", |status| {
             let back = &status["rollout"]["rolledBack"];
-            back["to"] == old && status["readyReplicas"] == replicas && status["replicas"] == replicas
+            back["to"] == old
+                && back["from"] == status["updateHash"]
+                && status["readyReplicas"] == replicas
+                && status["replicas"] == replicas
         });
         let reason = status["rollout"]["rolledBack"]["reason"].as_str().unwrap_or_default().to_owned();
         assert!(!reason.is_empty(), "{status:#}");
@@ -284,13 +287,12 @@ fn bad_versions_are_rolled_back_with_their_reasons() {
     });
     let load = Load::start("bad", 6_000, 2, strategy);
     let old = load.version();
+    let mut asked = old.clone();
     for arguments in [&["--exit", "3"][..], &["--fail", "20"], &["--panic", "20"]] {
         let begun = Instant::now();
         load.run(arguments);
-        load.until("going to another version", |status| {
-            status["rollout"]["to"] == status["updateHash"] && status["updateHash"] != old.as_str()
-                || status["rollout"]["rolledBack"]["from"] == status["updateHash"]
-        });
+        let status = load.until("asked for another version", |status| status["updateHash"] != asked.as_str());
+        status["updateHash"].as_str().expect("it is asked for one").clone_into(&mut asked);
         let reason = load.rolled_back(&old);
         println!("{arguments:?}: rolled back after {:?}: {reason}", begun.elapsed());
         assert!(begun.elapsed() < Duration::from_mins(1), "the deadline is 15 s");
