@@ -204,7 +204,7 @@ fn every_number_comes_out_whichever_kind_of_process_is_killed_again_and_again() 
         return;
     }
     for (kind, name) in kinds.iter().zip(["daemons", "sources", "maps", "sinks"]) {
-        let repeated = kills(name, &[*kind], (20_000, 600), 10);
+        let repeated = kills(name, &[*kind], (20_000, 250), 10);
         println!("{name} killed: {repeated:?} of 20000 were written again");
     }
 }
