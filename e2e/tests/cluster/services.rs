@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::block::Block;
 use crate::kubectl::{LIMIT, get, list, run, until, wait_for};
+use crate::lines::Lines;
 use crate::manifests::PIPELINE;
 use crate::{kubectl, manifests};
 
@@ -175,8 +176,7 @@ fn a_service_without_one_of_three_servers_goes_on() {
     drop(block);
     until("isbsvc", name, "healthy", is_healthy);
     wait_for("condition=RolledOut", &format!("pipeline/{user}"), LIMIT);
-    let sink = format!("{PIPELINE}={user},numaflow.numaproj.io/vertex-name=out");
-    wait::within(LIMIT, "messages arrive", || (!kubectl::numbers(&sink).is_empty()).then_some(()));
+    Lines::of_sink(user).until_more(0, 1);
     kubectl::delete("pipeline", user, PIPELINE);
     run(&["delete", "isbsvc", name]);
     nothing_is_left(name);
