@@ -111,8 +111,7 @@ impl Nats {
         subject: String,
         wish: &impl Serialize,
     ) -> Result<Result<T, Refusal>, Failure> {
-        let answer = self.link.ask(api::question(subject, wish, REQUEST_PATIENCE)).await?;
-        api::read(&answer.payload)
+        self.link.inquire(subject, wish, REQUEST_PATIENCE).await
     }
 
     fn refused(&self, refusal: &Refusal, stream: &str) -> Failure {
@@ -120,8 +119,7 @@ impl Nats {
     }
 
     async fn info(&self, stream: &str) -> Result<StreamInfo, Failure> {
-        let info = self.ask(api::stream("INFO", stream), &serde_json::json!({})).await?;
-        info.map_err(|refusal| self.refused(&refusal, stream))
+        streams::info(&self.link, stream, self.limits().message_bytes_max).await
     }
 
     async fn message(&self, stream: &str, get: Get<'_>) -> Result<Option<Message>, Failure> {

@@ -14,13 +14,12 @@ use async_trait::async_trait;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use lane::broker::{Consume, Consumer, Delivery, Failure, Identity, Message, StreamName, StreamState};
-use tokio::sync::watch;
+use lane::broker::{Consume, Consumer, Delivery, Failure, Identity, Message, StreamState};
 use tokio::time::{Instant, sleep_until};
 
-use super::link::{Link, Standing};
+use super::link::{self, Connection, Link};
 use super::pull::PullConsumer;
-use super::{REQUEST_PATIENCE, api};
+use super::streams;
 
 /// What words begin with.
 const VERSION: u8 = 1;
@@ -88,15 +87,6 @@ fn takes(filter: &str, subject: &str) -> bool {
     }
 }
 
-/// The stream as its leader sees it.
-async fn look(link: Arc<Link>, stream: StreamName, limit: usize) -> Result<StreamState, Failure> {
-    let wish = serde_json::json!({});
-    let answer = link.ask(api::question(api::stream("INFO", &stream), &wish, REQUEST_PATIENCE)).await?;
-    let info: api::StreamInfo =
-        api::read(&answer.payload)?.map_err(|refusal| refusal.failure(&stream, limit))?;
-    info.state()
-}
-
 enum Answer {
     Reader(Box<PullConsumer>),
     State(StreamState),
@@ -109,9 +99,8 @@ pub(super) struct Follower {
     consume: Consume,
     limit: usize,
     words: Subscriber,
-    standing: watch::Receiver<Standing>,
     /// The connection that words come over.
-    generation: u64,
+    connection: Connection,
     /// Which life of the stream it is.
     identity: Identity,
     /// Words ahead of their turn.
@@ -135,11 +124,10 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) async fn open(link: Arc<Link>, consume: Consume, limit: usize) -> Result<Self, Failure> {
-        let standing = link.standing();
-        let generation = standing.borrow().generation;
+        let connection = link.connection();
         let subscribed = link.client().subscribe(subject(&consume.stream)).await;
         let words = subscribed.map_err(|error| Failure::Unavailable(error.to_string()))?;
-        let StreamState { identity, .. } = look(Arc::clone(&link), consume.stream.clone(), limit).await?;
+        let StreamState { identity, .. } = streams::info(&link, &consume.stream, limit).await?.state()?;
         // Asked after the server has heard of the subscription, so what it does not have is said.
         let reader = PullConsumer::open(Arc::clone(&link), consume.clone(), limit).await?;
         let now = Instant::now();
@@ -148,8 +136,7 @@ impl Follower {
             consume,
             limit,
             words,
-            standing,
-            generation,
+            connection,
             identity,
             ahead: BTreeMap::new(),
             number: 0,
@@ -231,8 +218,9 @@ impl Follower {
             self.asking = Some(async move { Ok(Answer::Reader(Box::new(open.await?))) }.boxed());
             return;
         }
-        let look = look(link, self.consume.stream.clone(), limit);
-        self.asking = Some(async move { Ok(Answer::State(look.await?)) }.boxed());
+        let stream = self.consume.stream.clone();
+        let look = async move { Ok(Answer::State(streams::info(&link, &stream, limit).await?.state()?)) };
+        self.asking = Some(look.boxed());
     }
 
     fn answered(&mut self, answer: Answer) -> Result<Option<Delivery>, Failure> {
@@ -283,24 +271,13 @@ impl Follower {
         }
         Ok(delivery)
     }
-
-    fn check_connection(&self) -> Result<(), Failure> {
-        if self.standing.borrow().generation == self.generation {
-            return Ok(());
-        }
-        Err(Failure::Unavailable("the connection was lost".to_owned()))
-    }
-}
-
-fn closed() -> Failure {
-    Failure::Unavailable("the connection is closed".to_owned())
 }
 
 #[async_trait]
 impl Consumer for Follower {
     async fn next(&mut self) -> Result<Delivery, Failure> {
         loop {
-            self.check_connection()?;
+            self.connection.check()?;
             if let Some(delivery) = self.turn() {
                 return Ok(delivery);
             }
@@ -310,8 +287,8 @@ impl Consumer for Follower {
             let asking = self.asking.as_mut();
             tokio::select! {
                 word = self.words.next() => {
-                    let word = word.ok_or_else(closed)?;
-                    self.check_connection()?;
+                    let word = word.ok_or_else(link::closed)?;
+                    self.connection.check()?;
                     if let Some(word) = Word::decode(word.payload) {
                         self.hear(word);
                     }
@@ -325,7 +302,7 @@ impl Consumer for Follower {
                         return Ok(delivery);
                     }
                 }
-                changed = self.standing.changed() => changed.map_err(|_| closed())?,
+                lost = self.connection.lost() => return Err(lost),
                 () = sleep_until(wake_at), if waits => self.ask(),
             }
         }

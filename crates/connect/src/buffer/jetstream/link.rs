@@ -14,11 +14,14 @@ use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, Message, ServerErro
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lane::broker::Failure;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::api::{self, Refusal};
 use super::error::ConnectError;
 use super::settings::Settings;
 
@@ -61,10 +64,43 @@ pub(super) struct Link {
 
 /// Which connection it is, and whether it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+struct Standing {
     /// Grows with every loss.
-    pub(super) generation: u64,
-    pub(super) up: bool,
+    generation: u64,
+    up: bool,
+}
+
+/// One of the connections that a link has one after the other.
+pub(super) struct Connection {
+    standing: watch::Receiver<Standing>,
+    generation: u64,
+}
+
+impl Connection {
+    /// Fails once it is lost.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.standing.borrow().generation == self.generation {
+            return Ok(());
+        }
+        Err(Failure::Unavailable("the connection was lost".to_owned()))
+    }
+
+    /// Returns when it is lost.
+    pub(super) async fn lost(&mut self) -> Failure {
+        loop {
+            if let Err(lost) = self.check() {
+                return lost;
+            }
+            if self.standing.changed().await.is_err() {
+                return closed();
+            }
+        }
+    }
+}
+
+/// The link has ended.
+pub(super) fn closed() -> Failure {
+    Failure::Unavailable("the connection is closed".to_owned())
 }
 
 struct Shared {
@@ -222,9 +258,11 @@ impl Link {
         &self.client
     }
 
-    /// How the connection stands, and every change of it.
-    pub(super) fn standing(&self) -> watch::Receiver<Standing> {
-        self.shared.standing.subscribe()
+    /// The connection that there is; what was begun over it does not go on over another one.
+    pub(super) fn connection(&self) -> Connection {
+        let standing = self.shared.standing.subscribe();
+        let generation = standing.borrow().generation;
+        Connection { standing, generation }
     }
 
     /// What the server said when a subscription to the subjects below this one was not allowed.
@@ -264,6 +302,17 @@ impl Link {
         Ok(message)
     }
 
+    /// Asks JetStream something in JSON.
+    pub(super) async fn inquire<T: DeserializeOwned>(
+        &self,
+        subject: String,
+        wish: &impl Serialize,
+        patience: Duration,
+    ) -> Result<Result<T, Refusal>, Failure> {
+        let answer = self.ask(api::question(subject, wish, patience)).await?;
+        api::read(&answer.payload)
+    }
+
     fn unsent(&self, error: &async_nats::PublishError) -> Failure {
         match error.kind() {
             async_nats::client::PublishErrorKind::MaxPayloadExceeded => {
@@ -275,7 +324,7 @@ impl Link {
     }
 
     async fn until_up(&self) -> Result<(), Failure> {
-        let mut standing = self.standing();
+        let mut standing = self.shared.standing.subscribe();
         let up = timeout(CONNECTION_WAIT, standing.wait_for(|standing| standing.up)).await;
         match up {
             Ok(Ok(_)) => Ok(()),

@@ -15,10 +15,9 @@ use async_nats::{Message as NatsMessage, StatusCode, Subscriber};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use lane::broker::{Consume, Consumer, Delivery, Failure, Message, StreamName};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::link::{Link, Standing};
+use super::link::{self, Connection, Link};
 use super::{api, headers};
 
 /// How many messages one wish is for, and so how many may be unread.
@@ -50,9 +49,8 @@ pub(super) struct PullConsumer {
     /// Where messages come.
     inbox: String,
     messages: Subscriber,
-    standing: watch::Receiver<Standing>,
     /// The connection that the consumer was made on.
-    generation: u64,
+    connection: Connection,
     /// What was wished for and has not come; none when there is no wish.
     wish: Option<Wish>,
     /// The number of the last wish.
@@ -103,8 +101,7 @@ impl PullConsumer {
     pub(super) async fn open(link: Arc<Link>, consume: Consume, limit: usize) -> Result<Self, Failure> {
         let Consume { stream, filters, after, headers_only, last_per_subject } = consume;
         let share = Share::of(&link);
-        let standing = link.standing();
-        let generation = standing.borrow().generation;
+        let connection = link.connection();
         let name = format!("t{:016x}", fastrand::u64(..));
         let inbox = link.client().new_inbox();
         let subscribed = link.client().subscribe(format!("{inbox}.*")).await;
@@ -125,9 +122,8 @@ impl PullConsumer {
         };
         let wish = api::CreateConsumer { stream_name: &stream, config, action: "create" };
         let subject = api::consumer(&stream, &name);
-        let answer = link.ask(api::question(subject, &wish, CREATE_PATIENCE)).await?;
-        let info: api::ConsumerInfo =
-            api::read(&answer.payload)?.map_err(|refusal| refusal.failure(&stream, limit))?;
+        let info: Result<api::ConsumerInfo, _> = link.inquire(subject, &wish, CREATE_PATIENCE).await?;
+        let info = info.map_err(|refusal| refusal.failure(&stream, limit))?;
         let nothing = Delivery::Idle { number: 0 };
         let pull = api::pull(&stream, &name);
         Ok(Self {
@@ -136,8 +132,7 @@ impl PullConsumer {
             stream,
             inbox,
             messages,
-            standing,
-            generation,
+            connection,
             wish: None,
             wishes: 0,
             wish_bytes_min: WISH_BYTES_MIN,
@@ -243,13 +238,6 @@ impl PullConsumer {
         Ok(())
     }
 
-    fn check_connection(&self) -> Result<(), Failure> {
-        if self.standing.borrow().generation == self.generation {
-            return Ok(());
-        }
-        Err(Failure::Unavailable("the connection was lost".to_owned()))
-    }
-
     fn lost(&self) -> Failure {
         let silence =
             format!("the consumer of {} has been silent for {} s", self.stream, SILENCE_MAX.as_secs());
@@ -264,20 +252,17 @@ impl Consumer for PullConsumer {
             return Ok(first);
         }
         loop {
-            self.check_connection()?;
+            self.connection.check()?;
             self.wish().await?;
             let silent_until = self.silent_since + SILENCE_MAX;
             let came = tokio::select! {
                 biased;
                 message = self.messages.next() => message,
-                changed = self.standing.changed() => match changed {
-                    Ok(()) => continue,
-                    Err(_) => return Err(Failure::Unavailable("the connection is closed".to_owned())),
-                },
+                lost = self.connection.lost() => return Err(lost),
                 () = sleep_until(silent_until) => return Err(self.lost()),
             };
-            let message = came.ok_or_else(|| Failure::Unavailable("the connection is closed".to_owned()))?;
-            self.check_connection()?;
+            let message = came.ok_or_else(link::closed)?;
+            self.connection.check()?;
             self.silent_since = Instant::now();
             if let Some(delivery) = self.take(message)? {
                 return Ok(delivery);

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 
 use super::config::{BufferConfig, Storage};
-use super::{Nats, api};
+use super::link::Link;
+use super::{Nats, REQUEST_PATIENCE, api};
 
 /// A stream as it shall be. All keep what is stored until it is removed by name, and refuse what they have no room
 /// for.
@@ -255,6 +256,12 @@ fn discards(config: &Map<String, Value>) -> Option<Discards> {
         value: format!("{} s", Duration::from_nanos(age).as_secs()),
         why,
     })
+}
+
+/// A stream as its leader sees it; `limit` is what a message may hold.
+pub(super) async fn info(link: &Link, stream: &str, limit: usize) -> Result<api::StreamInfo, Failure> {
+    let info = link.inquire(api::stream("INFO", stream), &json!({}), REQUEST_PATIENCE).await?;
+    info.map_err(|refusal: api::Refusal| refusal.failure(stream, limit))
 }
 
 /// What the server did not do.
