@@ -59,6 +59,19 @@ fn take(
     wanted::take(record, &Looked::of(&object(manifest.clone()), scope)?)
 }
 
+/// What the manifest says, and nobody anything else.
+fn wanted_of(material: &super::material::Material) -> plan::wanted::Wanted<'_> {
+    static NOTHING_ASKED: BTreeMap<String, plan::wanted::Asked> = BTreeMap::new();
+    plan::wanted::Wanted {
+        settings: &material.settings,
+        generation: 1,
+        revisions: &material.revisions,
+        asked: &NOTHING_ASKED,
+        deletion: None,
+        reshape: false,
+    }
+}
+
 fn pod(name: &str, replica: u32, status: &Value) -> Arc<Pod> {
     let pod = json!({
         "metadata": {
@@ -335,15 +348,7 @@ fn pods_that_are_there_are_in_the_wishes() {
     let (record, material) = take(&begun(), &manifest(), &Scope::default()).unwrap();
     let facts = Facts::of(&key(), &scope(vec![pod("a", 0, &running(true))]), NOW);
     let seen = Before::nothing().look(&material.settings, &facts, Heard { look: None, order: None }, NOW);
-    let none = BTreeMap::new();
-    let wanted = plan::wanted::Wanted {
-        settings: &material.settings,
-        generation: 1,
-        revisions: &material.revisions,
-        asked: &none,
-        deletion: None,
-        reshape: false,
-    };
+    let wanted = wanted_of(&material);
     let plan = plan::decide(&wanted, &seen, &plan::Memory::default(), NOW);
     let wishes = wishes::of(&material.settings, &plan, &facts, &record.shape);
     let cat = &wishes.vertices["cat"];
@@ -356,15 +361,7 @@ fn pods_that_are_there_are_in_the_wishes() {
 #[test]
 fn conditions_keep_their_times_while_nothing_changes() {
     let material = take(&begun(), &manifest(), &Scope::default()).unwrap().1;
-    let none = BTreeMap::new();
-    let wanted = plan::wanted::Wanted {
-        settings: &material.settings,
-        generation: 1,
-        revisions: &material.revisions,
-        asked: &none,
-        deletion: None,
-        reshape: false,
-    };
+    let wanted = wanted_of(&material);
     let plan = plan::decide(&wanted, &plan::seen::Seen::default(), &plan::Memory::default(), NOW);
     let beside = status::Beside { generation: Some(4), ..status::Beside::default() };
     let first = status::of_plan(&key(), &plan, &beside, &Value::Null, NOW);
@@ -386,15 +383,7 @@ fn conditions_keep_their_times_while_nothing_changes() {
 #[test]
 fn a_first_version_is_rolled_out_once_it_has_proved_itself() {
     let material = take(&begun(), &manifest(), &Scope::default()).unwrap().1;
-    let none = BTreeMap::new();
-    let wanted = plan::wanted::Wanted {
-        settings: &material.settings,
-        generation: 1,
-        revisions: &material.revisions,
-        asked: &none,
-        deletion: None,
-        reshape: false,
-    };
+    let wanted = wanted_of(&material);
     let vertex = |(name, revision): (&String, &api::revision::Revision)| {
         let worker = WorkerName { revision: revision.clone(), replica: 0 };
         let ready = plan::seen::Worker { state: WorkerState::Ready, since: NOW, holds: 1, restarts: 0 };
