@@ -161,3 +161,39 @@ impl Refusal {
         Self { kind, message: message.into(), complaints: Vec::new() }
     }
 }
+
+/// Which of the vertices of an object a wish is about: the one that it names, or all.
+pub(crate) fn chosen(all: Vec<String>, vertex: Option<String>) -> Result<Vec<String>, Refusal> {
+    match vertex {
+        None => Ok(all),
+        Some(vertex) if all.contains(&vertex) => Ok(vec![vertex]),
+        Some(vertex) => {
+            let message = format!("find vertex {vertex}: there are {}", all.join(", "));
+            Err(Refusal::new(RefusalKind::NotFound, message))
+        }
+    }
+}
+
+/// The one vertex that a wish is about, which may go without a name where there is only one.
+pub(crate) fn chosen_one(all: Vec<String>, vertex: Option<String>) -> Result<String, Refusal> {
+    let mut chosen = chosen(all, vertex)?;
+    if chosen.len() != 1 {
+        let message = format!("choose a vertex: name one of {} with --vertex", chosen.join(", "));
+        return Err(Refusal::new(RefusalKind::Invalid, message));
+    }
+    Ok(chosen.remove(0))
+}
+
+/// Those of the chosen vertices that are rolling out; refused where none is.
+pub(crate) fn chosen_rolling(
+    all: Vec<String>,
+    vertex: Option<String>,
+    is_rolling: impl Fn(&str) -> bool,
+) -> Result<Vec<String>, Refusal> {
+    let mut chosen = chosen(all, vertex)?;
+    chosen.retain(|vertex| is_rolling(vertex));
+    if chosen.is_empty() {
+        return Err(Refusal::new(RefusalKind::Conflict, "nothing is rolling out"));
+    }
+    Ok(chosen)
+}

@@ -9,7 +9,7 @@ use crate::kube::names::ObjectKind;
 use crate::kube::object::Words;
 use crate::local::engine::Object;
 use crate::local::site::{container_of, object_of, set_image};
-use crate::place::{Refusal, RefusalKind};
+use crate::place::{self, Refusal, RefusalKind};
 use crate::view;
 
 /// Has an object pause or go on.
@@ -30,25 +30,12 @@ fn names(found: &Found) -> Vec<String> {
 
 /// The vertex that is named, or all.
 pub(super) fn vertices(found: &Found, vertex: Option<String>) -> Result<Vec<String>, Refusal> {
-    let all = names(found);
-    match vertex {
-        None => Ok(all),
-        Some(vertex) if all.contains(&vertex) => Ok(vec![vertex]),
-        Some(vertex) => {
-            let message = format!("find vertex {vertex}: there are {}", all.join(", "));
-            Err(Refusal::new(RefusalKind::NotFound, message))
-        }
-    }
+    place::chosen(names(found), vertex)
 }
 
 /// The one vertex that is meant.
 pub(super) fn one_vertex(found: &Found, vertex: Option<String>) -> Result<String, Refusal> {
-    let mut all = vertices(found, vertex)?;
-    if all.len() != 1 {
-        let message = format!("choose a vertex: name one of {} with --vertex", all.join(", "));
-        return Err(Refusal::new(RefusalKind::Invalid, message));
-    }
-    Ok(all.remove(0))
+    place::chosen_one(names(found), vertex)
 }
 
 /// The status of a vertex.
@@ -65,12 +52,9 @@ pub(super) fn status_of<'a>(found: &'a Found, vertex: &str) -> &'a Value {
 
 /// The vertices that are rolling out.
 pub(super) fn rolling(found: &Found, vertex: Option<String>) -> Result<Vec<String>, Refusal> {
-    let mut all = vertices(found, vertex)?;
-    all.retain(|vertex| status_of(found, vertex)["rollout"]["startedAt"].is_string());
-    if all.is_empty() {
-        return Err(Refusal::new(RefusalKind::Conflict, "nothing is rolling out"));
-    }
-    Ok(all)
+    place::chosen_rolling(names(found), vertex, |vertex| {
+        status_of(found, vertex)["rollout"]["startedAt"].is_string()
+    })
 }
 
 /// Says the same word about several vertices.

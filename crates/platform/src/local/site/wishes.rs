@@ -12,7 +12,7 @@ use super::record::{Record, Ways};
 use super::runner::now;
 use super::show::is_rolling;
 use crate::local::engine::Object;
-use crate::place::{Refusal, RefusalKind, Wish};
+use crate::place::{self, Refusal, RefusalKind, Wish};
 use crate::view::{self, Applied};
 
 /// What applying a manifest to an object that exists means, and the record that comes of it.
@@ -274,34 +274,16 @@ fn names(object: &Object) -> Vec<String> {
 }
 
 fn vertices(object: &Object, vertex: Option<String>) -> Result<Vec<String>, Refusal> {
-    let all = names(object);
-    match vertex {
-        None => Ok(all),
-        Some(vertex) if all.contains(&vertex) => Ok(vec![vertex]),
-        Some(vertex) => {
-            let message = format!("find vertex {vertex}: there are {}", all.join(", "));
-            Err(Refusal::new(RefusalKind::NotFound, message))
-        }
-    }
+    place::chosen(names(object), vertex)
 }
 
 fn one_vertex(object: &Object, vertex: Option<String>) -> Result<String, Refusal> {
-    let mut found = vertices(object, vertex)?;
-    if found.len() > 1 {
-        let message = format!("choose a vertex: name one of {} with --vertex", found.join(", "));
-        return Err(Refusal::new(RefusalKind::Invalid, message));
-    }
-    Ok(found.remove(0))
+    place::chosen_one(names(object), vertex)
 }
 
 /// The vertices that are rolling out.
 fn rolling(object: &Object, plan: Option<&Plan>, vertex: Option<String>) -> Result<Vec<String>, Refusal> {
-    let found = vertices(object, vertex)?;
-    let is_rolling =
-        |vertex: &String| plan.and_then(|plan| plan.vertices.get(vertex)).is_some_and(is_rolling);
-    let rolling: Vec<_> = found.into_iter().filter(is_rolling).collect();
-    if rolling.is_empty() {
-        return Err(Refusal::new(RefusalKind::Conflict, "nothing is rolling out"));
-    }
-    Ok(rolling)
+    place::chosen_rolling(names(object), vertex, |vertex| {
+        plan.and_then(|plan| plan.vertices.get(vertex)).is_some_and(is_rolling)
+    })
 }
