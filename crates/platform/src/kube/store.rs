@@ -45,6 +45,19 @@ pub struct Scope {
     pub budgets: BTreeMap<String, Arc<PodDisruptionBudget>>,
 }
 
+impl Scope {
+    fn is_empty(&self) -> bool {
+        let Self { object, vertices, pods, services, deployments, jobs, budgets } = self;
+        object.is_none()
+            && vertices.is_empty()
+            && pods.is_empty()
+            && services.is_empty()
+            && deployments.is_empty()
+            && jobs.is_empty()
+            && budgets.is_empty()
+    }
+}
+
 #[derive(Default)]
 struct Slot {
     scope: Scope,
@@ -189,18 +202,13 @@ impl Store {
         } else if let Some(slot) = inner.slots.get(key) {
             slot.changed.notify_one();
         }
-        inner.slots.retain(|_, slot| {
-            let Scope { object, vertices, pods, services, deployments, jobs, budgets } = &slot.scope;
-            let is_empty = vertices.is_empty() && pods.is_empty() && services.is_empty();
-            object.is_some()
-                || !is_empty
-                || !deployments.is_empty()
-                || !jobs.is_empty()
-                || !budgets.is_empty()
-                || Arc::strong_count(&slot.changed) > 1
-        });
+        let is_object = matches!(kind, "Pipeline" | "MonoVertex");
+        if is_object {
+            // Of all the changes these are few; what is left of an object may go when the next one comes.
+            inner.slots.retain(|_, slot| !slot.scope.is_empty() || Arc::strong_count(&slot.changed) > 1);
+        }
         drop(inner);
-        if matches!(kind, "Pipeline" | "MonoVertex") {
+        if is_object {
             self.objects.send_modify(|count| *count += 1);
         }
     }
