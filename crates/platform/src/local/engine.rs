@@ -6,16 +6,13 @@
 //! owns what. Invariant: a worker that was told to go ends only once it owns nothing, and its user code after it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use api::check::Checked;
 use api::resolve::{PipelineSettings, VertexKind};
 use api::revision::Revision;
-use api::{MonoVertex, Pipeline};
 use connect::incident::Incident;
 use connect::source::Inputs;
 use connect::store::Pools;
@@ -29,18 +26,17 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use worker::{Families, Graph};
 
-use super::process::environment::Machine;
-use super::process::{self, Host};
-use super::program::Chosen;
 use super::secrets::Values;
-use super::state::{StateDir, process_name};
+use super::state::process_name;
 use crate::view;
 
 mod apart;
 mod away;
 mod crew;
+mod error;
 mod figures;
 mod gauge;
+mod given;
 mod inside;
 pub mod keeping;
 mod member;
@@ -56,7 +52,9 @@ mod wishes;
 
 pub use apart::Processes;
 pub use away::Meeting;
+pub use error::Error;
 pub use figures::{PartitionFigures, VertexFigures};
+pub use given::{Config, Object, Version};
 pub(crate) use open::refuse_what_cannot_run;
 pub(super) use parts::{alone, exclusive};
 pub use run::Drained;
@@ -65,6 +63,7 @@ pub use storage::{Storage, remove};
 
 use away::{Adoption, Away};
 use crew::Crew;
+use error::unreadable;
 use gauge::Gauges;
 use keeping::{Keeping, WorkerView};
 use parts::{Here, Kept, Parts, Ways};
@@ -78,108 +77,6 @@ const TURN_LATER: Duration = Duration::from_millis(50);
 const SOON_MAX: u32 = 200;
 /// How long the processes of all workers may take to end, beyond what their workers have.
 const PROCESSES_END_WITHIN: Duration = Duration::from_secs(20);
-
-/// What runs.
-#[derive(Clone, Debug)]
-pub enum Object {
-    /// A pipeline.
-    Pipeline(Box<Checked<Pipeline>>),
-    /// A mono vertex.
-    Mono(Box<Checked<MonoVertex>>),
-}
-
-/// Everything that does not depend on versions.
-pub struct Config {
-    /// The shape of what runs: its vertices, edges and partitions, and how event time is judged.
-    pub object: Object,
-    /// Secrets and config maps, as they are at the start.
-    pub values: Values,
-    /// The state directory, held for as long as the engine lives.
-    pub state: StateDir,
-    /// Where sockets are; its path is short.
-    pub run_dir: PathBuf,
-    /// What starts user code.
-    pub host: Host,
-    /// The size of the machine, for user code that asks.
-    pub machine: Machine,
-    /// The address HTTP sources listen on.
-    pub http_bind: IpAddr,
-    /// Where frames and positions are kept.
-    pub storage: Storage,
-}
-
-/// A version of one vertex.
-#[derive(Debug)]
-pub struct Version {
-    /// Its name; of two versions of a vertex with the same name the last that was kept counts, for workers to come.
-    pub revision: Revision,
-    /// The manifest that it comes from. Its shape is that of the engine.
-    pub object: Object,
-    /// What runs each user container of the vertex.
-    pub programs: Vec<Chosen>,
-    /// Secrets and config maps.
-    pub values: Values,
-}
-
-/// Why something cannot be run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The journal cannot be used.
-    #[error("open the journal in {}", directory.display())]
-    Journal {
-        /// Its directory.
-        directory: PathBuf,
-        /// Why.
-        #[source]
-        source: journal::Error,
-    },
-    /// The buffer cannot be used.
-    #[error("open the buffers: {0}")]
-    Buffer(String),
-    /// The buffer cannot be looked at for the moment; workers go on as they were told.
-    #[error("look at the buffers: {0}")]
-    Away(String),
-    /// The broker that the buffers are on cannot be used.
-    #[error(transparent)]
-    Broker(#[from] connect::buffer::broker::Error),
-    /// A door of a vertex cannot be opened.
-    #[error(transparent)]
-    Open(#[from] connect::open::Error),
-    /// A vertex is of a kind that this build cannot run.
-    #[error("run vertex {vertex}: {why}")]
-    Unsupported {
-        /// The vertex.
-        vertex: String,
-        /// What is missing.
-        why: &'static str,
-    },
-    /// Something is named that there is not.
-    #[error("find {what}: there is none")]
-    Unknown {
-        /// What.
-        what: String,
-    },
-    /// The environment of a user container cannot be made.
-    #[error("prepare container {container}")]
-    Container {
-        /// The container, as `vertex[replica]/container`.
-        container: String,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// User code cannot be looked after.
-    #[error(transparent)]
-    Process(#[from] process::Error),
-    /// A task ended in a way that none ever should.
-    #[error("keep {worker} running: {why}")]
-    Task {
-        /// Whose.
-        worker: String,
-        /// What happened.
-        why: String,
-    },
-}
 
 /// A named error with whose it is.
 #[derive(Clone, Debug)]
@@ -234,9 +131,9 @@ pub struct Engine {
     adoption: Option<Adoption>,
     /// What is wished, where workers are away.
     wished: wishes::Wished,
-    /// The journal, and where it is.
     /// What was done in each partition.
     progress: figures::Progress,
+    /// The journal, and where it is.
     journal: Option<(Arc<Journal<FileDisk>>, PathBuf)>,
     /// What runs for the buffer as long as the engine does.
     _background: JoinSet<()>,
@@ -284,15 +181,6 @@ impl Shape {
 
     fn parts(&self) -> (&Object, &PipelineSettings, &Graph) {
         (&self.object, &self.pipeline, &self.graph)
-    }
-}
-
-/// The buffers cannot be looked at.
-fn unreadable(error: &model::door::Error) -> Error {
-    if error.class() == model::door::Class::Retry {
-        Error::Away(error.chain())
-    } else {
-        Error::Buffer(error.chain())
     }
 }
 
