@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kube::api::DynamicObject;
 use plan::lifecycle::{Purpose, Stage};
 use plan::{Plan, Time, decide};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use super::wanted::{self, Looked};
 use super::wishes;
 use crate::kube::act::{self, Hands};
 use crate::kube::events::Events;
-use crate::kube::names::{FINALIZER, INSTANCE, Key, ObjectKind};
+use crate::kube::names::{FINALIZER, INSTANCE, Key};
 use crate::kube::render::{Broker, Owner, Settings};
 use crate::kube::store::{Scope, Store};
 
@@ -30,9 +30,11 @@ mod broker;
 mod keep;
 mod make;
 mod remove;
+mod say;
 mod workers;
 
 use make::Made;
+use say::Said;
 use workers::Crew;
 
 /// The shortest time between two turns.
@@ -47,8 +49,6 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How long after a failure something is tried again: the first time, and at most.
 const AGAIN: Duration = Duration::from_millis(250);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
-/// How often a status is written while nothing but counts changes.
-const SAY: Duration = Duration::from_secs(1);
 
 /// What all loops of a controller share.
 pub struct Shared {
@@ -99,12 +99,6 @@ struct Life {
     wishes: (u64, Option<Arc<crate::exchange::Wishes>>),
     /// Which order to stop or go on stands, and the first wishes that have it.
     order: Option<(u64, u64)>,
-}
-
-/// A status that was written.
-struct Said {
-    at: Instant,
-    status: Value,
 }
 
 /// What a turn comes to.
@@ -336,106 +330,6 @@ impl Runner {
         self.courier.tell(order);
     }
 
-    /// Says how everything is.
-    async fn say(
-        &mut self,
-        object: &DynamicObject,
-        scope: &Scope,
-        facts: &Facts,
-        now: Time,
-    ) -> Result<(), Error> {
-        let life = self.life.as_ref().expect("a turn begins with a life");
-        let Some(plan) = &life.plan else { return Ok(()) };
-        let answer = self.courier.answer();
-        let heard = answer.look().is_some();
-        let failure = facts.daemon_failing.clone().or(answer.failure);
-        let daemon = match failure {
-            Some(why) => Some(("Unavailable", why)),
-            None if !heard => Some(("Progressing", "the daemon is starting".to_owned())),
-            None => None,
-        };
-        let trouble = life.crew.trouble();
-        let beside = Beside {
-            generation: object.metadata.generation,
-            refused: life.refused.as_ref().map(|(reason, why)| (*reason, why.as_str())),
-            daemon: daemon.as_ref().map(|(reason, why)| (*reason, why.as_str())),
-            trouble: trouble.as_deref(),
-        };
-        let status = status::of_plan(&self.key, plan, &beside, &object.data["status"], now);
-        let mut all = Vec::new();
-        if self.key.kind == ObjectKind::Pipeline {
-            for (name, vertex) in &scope.vertices {
-                let short = vertex.data["spec"]["name"].as_str().unwrap_or_default();
-                if !plan.vertices.contains_key(short) {
-                    continue;
-                }
-                let before = &vertex.data["status"];
-                let trouble = life.crew.trouble_of(short);
-                let about = (vertex.metadata.generation, before, now);
-                let status = status::of_vertex(&self.key, short, plan, trouble.as_deref(), about);
-                all.push((name.clone(), status, before.clone()));
-            }
-        }
-        self.write_status(None, status, &object.data["status"]).await?;
-        for (name, status, before) in all {
-            self.write_status(Some(&name), status, &before).await?;
-        }
-        Ok(())
-    }
-
-    /// Writes a status where it differs from what is there: at once when somebody may wait for it.
-    async fn write_status(
-        &mut self,
-        vertex: Option<&str>,
-        status: Value,
-        before: &Value,
-    ) -> Result<(), Error> {
-        let status = without_nulls(status);
-        let place = vertex.unwrap_or_default();
-        if let Some(said) = self.said.get(place) {
-            let is_late = said.at.elapsed() >= SAY;
-            if said.status == status || !is_late && !status::differs_much(&said.status, &status) {
-                return Ok(());
-            }
-        } else if *before == status {
-            self.said.insert(place.to_owned(), Said { at: Instant::now(), status });
-            return Ok(());
-        }
-        let (resource, name) = match vertex {
-            Some(vertex) => (act::vertices(), vertex),
-            None => (act::resource(self.key.kind), self.key.name.as_str()),
-        };
-        let outcome = self.shared.hands.say(&resource, (&self.key.namespace, name), &status).await;
-        match outcome {
-            Ok(()) => {
-                self.said.insert(place.to_owned(), Said { at: Instant::now(), status });
-                Ok(())
-            }
-            // It went in the meantime.
-            Err(error) if error.is_not_found() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Says why nothing gets on.
-    async fn say_trouble(&mut self) {
-        let Some(trouble) = self.trouble.clone() else { return };
-        let scope = self.shared.store.scope(&self.key);
-        let Some(object) = scope.object else { return };
-        let before = object.data["status"].clone();
-        let plan = self.life.as_ref().and_then(|life| life.plan.as_ref());
-        let beside =
-            Beside { generation: object.metadata.generation, trouble: Some(&trouble), ..Beside::default() };
-        let what = (Some("Deployed"), "ReconcileFixedResourcesFailed", trouble.as_str());
-        let status = plan.map_or_else(
-            || status::of_nothing(&self.key, what, &beside, &before, now()),
-            |plan| status::of_plan(&self.key, plan, &beside, &before, now()),
-        );
-        if let Err(error) = self.write_status(None, status, &before).await {
-            tracing::debug!(object = %self.key, error = crate::kube::chain(&error), "the trouble is not written");
-        }
-    }
-
     /// An object that nothing can be planned for: its status says why.
     async fn cannot_begin(
         &mut self,
@@ -509,21 +403,6 @@ impl Runner {
             outcome => outcome.map(drop).map_err(Error::from),
         }
     }
-}
-
-fn without_nulls(mut value: Value) -> Value {
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Object(fields) => {
-                fields.retain(|_, field| !field.is_null());
-                fields.values_mut().for_each(strip);
-            }
-            Value::Array(items) => items.iter_mut().for_each(strip),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-    strip(&mut value);
-    value
 }
 
 /// The wall clock.
