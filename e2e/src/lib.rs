@@ -2,6 +2,7 @@
 //! it left behind. Every wait is for a condition and has a limit; every process that was started is ended.
 
 pub mod cluster;
+pub mod grid;
 pub mod http;
 pub mod lab;
 pub mod ledger;

@@ -2,9 +2,9 @@
 //! ends drained, going on brings back what was there, and every number arrives once. The whole grid runs on one machine in
 //! `tests/it/grid.rs`; here are twelve of its cells, named as there.
 
-use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
+use e2e::grid::{self, Cell, Data, Shape};
 use serde_json::{Value, json};
 
 use crate::kubectl::{self, LIMIT, ask_for};
@@ -18,99 +18,34 @@ const BESIDE: usize = 3;
 /// The grace period is 30 s; a verdict that needs more of it than this came too late.
 const PAUSED_WITHIN: Duration = Duration::from_secs(25);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Data {
-    Never,
-    Trickle,
-    Flood,
+/// How many numbers its source has, and how many a second it gives.
+fn terms(cell: Cell) -> (u64, u64) {
+    match cell.data {
+        Data::Never => (0, 1),
+        Data::Trickle => (400, 10),
+        Data::Flood => (6_000, 300),
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cell {
-    min: Option<u32>,
-    max: Option<u32>,
-    data: Data,
-    autoscaling: bool,
-    /// The map was scaled to no worker by hand.
-    map_at_zero: bool,
-    /// The source stays in Read until there is something.
-    blocks: bool,
-}
-
-fn cells() -> Vec<Cell> {
-    use Data::{Flood, Never, Trickle};
-    let cell = |min, max, data, (autoscaling, map_at_zero, blocks)| Cell {
-        min,
-        max,
-        data,
-        autoscaling,
-        map_at_zero,
-        blocks,
-    };
-    vec![
-        cell(Some(3), Some(6), Never, (true, false, false)),
-        cell(Some(3), Some(6), Never, (true, false, true)),
-        cell(Some(1), Some(1), Never, (true, false, true)),
-        cell(Some(0), Some(0), Flood, (true, false, false)),
-        cell(None, None, Trickle, (true, true, true)),
-        cell(None, Some(1), Flood, (false, true, false)),
-        cell(Some(0), Some(3), Trickle, (false, false, false)),
-        cell(Some(1), Some(6), Flood, (true, true, true)),
-        cell(Some(3), Some(3), Flood, (false, false, true)),
-        cell(None, Some(0), Never, (false, false, false)),
-        cell(Some(1), None, Trickle, (false, true, false)),
-        cell(Some(0), Some(1), Never, (true, true, false)),
-    ]
-}
-
-impl Cell {
-    /// How many numbers its source has, and how many a second it gives.
-    fn terms(self) -> (u64, u64) {
-        match self.data {
-            Data::Never => (0, 1),
-            Data::Trickle => (400, 10),
-            Data::Flood => (6_000, 300),
+/// A cell as it runs on pods. A map at zero was scaled to no worker by hand.
+fn manifest(cell: Cell, name: &str) -> Value {
+    let mut scale = json!({"disabled": !cell.autoscaling});
+    for (bound, value) in [("min", cell.min), ("max", cell.max)] {
+        if let Some(value) = value {
+            scale[bound] = json!(value);
         }
     }
-
-    /// Whether its source is ever read.
-    fn reads(self) -> bool {
-        self.max != Some(0) && self.data != Data::Never
-    }
-
-    fn manifest(self, name: &str) -> Value {
-        let mut scale = json!({"disabled": !self.autoscaling});
-        for (bound, value) in [("min", self.min), ("max", self.max)] {
-            if let Some(value) = value {
-                scale[bound] = json!(value);
-            }
-        }
-        let more: &[&str] = if self.blocks { &["--block"] } else { &[] };
-        let (mut source, mut sink) = (kept_numbers(name, self.terms(), more), log());
-        let mut middle = map(1, &[], json!({}));
-        middle["scale"] = if self.map_at_zero { json!({"disabled": true}) } else { scale.clone() };
-        source["scale"] = scale.clone();
-        sink["scale"] = scale;
-        pipeline(name, vec![source, middle, sink])
-    }
+    let more: &[&str] = if cell.blocks { &["--block"] } else { &[] };
+    let (mut source, mut sink) = (kept_numbers(name, terms(cell), more), log());
+    let mut middle = map(1, &[], json!({}));
+    middle["scale"] = if is_map_at_zero(cell) { json!({"disabled": true}) } else { scale.clone() };
+    source["scale"] = scale.clone();
+    sink["scale"] = scale;
+    pipeline(name, vec![source, middle, sink])
 }
 
-impl Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |count: Option<u32>| count.map_or_else(|| "unset".to_owned(), |count| count.to_string());
-        let word = |is: bool, yes: &'static str, no: &'static str| if is { yes } else { no };
-        let Self { min, max, data, autoscaling, map_at_zero, blocks } = self;
-        write!(
-            f,
-            "| {:>5} | {:>5} | {:7} | {:11} | {:11} | {:7} |",
-            count(*min),
-            count(*max),
-            format!("{data:?}"),
-            word(*autoscaling, "on", "off"),
-            word(*map_at_zero, "map at zero", "pipeline"),
-            word(*blocks, "blocks", "honours")
-        )
-    }
+fn is_map_at_zero(cell: Cell) -> bool {
+    cell.shape == Shape::MapAtZero
 }
 
 /// One cell as it runs.
@@ -123,7 +58,7 @@ struct Running {
 impl Running {
     fn start(number: usize, cell: Cell) -> Self {
         let name = format!("cell-{number}");
-        kubectl::apply(&cell.manifest(&name));
+        kubectl::apply(&manifest(cell, &name));
         let lines = Lines::of_sink(&name);
         Self { cell, name, lines }
     }
@@ -134,7 +69,7 @@ impl Running {
         if self.cell.reads() {
             self.lines.until_more(0, 20);
         }
-        if self.cell.map_at_zero {
+        if is_map_at_zero(self.cell) {
             self.scale_map(0);
             kubectl::until("vertex", &format!("{}-cat", self.name), "at no worker", |vertex| {
                 vertex["status"]["replicas"] == 0
@@ -162,10 +97,10 @@ impl Running {
         let Self { cell, name, lines } = &self;
         if cell.reads() {
             ask_for(name, "Running");
-            if cell.map_at_zero {
+            if is_map_at_zero(*cell) {
                 self.scale_map(1);
             }
-            let (count, _) = cell.terms();
+            let (count, _) = terms(*cell);
             lines.until_complete(count, LIMIT);
             lines.assert_exact(count);
         } else {
@@ -183,9 +118,9 @@ impl Running {
 
 #[test]
 fn twelve_cells_of_the_pause_grid_end_drained() {
-    println!("|   min |   max | data    | autoscaling | shape       | source  | s     | records |");
-    println!("|-------|-------|---------|-------------|-------------|---------|-------|---------|");
-    let cells: Vec<(usize, Cell)> = cells().into_iter().enumerate().collect();
+    println!("{}", grid::head(&["s    ", "records"]));
+    let of_pipelines = grid::some().into_iter().filter(|cell| cell.shape != Shape::Mono);
+    let cells: Vec<(usize, Cell)> = of_pipelines.enumerate().collect();
     for side_by_side in cells.chunks(BESIDE) {
         let running: Vec<Running> =
             side_by_side.iter().map(|(number, cell)| Running::start(*number, *cell)).collect();

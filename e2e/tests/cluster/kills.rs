@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::kubectl::{self, LIMIT, ask_for};
 use crate::lines::{self, Lines};
-use crate::manifests::{PIPELINE, drop_claim, kept_numbers, log, map, numbers, pipeline};
+use crate::manifests::{PIPELINE, finish_exact, kept_numbers, log, map, numbers, pipeline};
 use crate::pausing::{assert_drained, pause};
 
 const RATE: u64 = 100;
@@ -145,11 +145,7 @@ fn controller_and_daemon_may_die_while_a_pipeline_pauses() {
         ask_for(name, "Running");
         lines.until_more(came, 50);
     }
-    lines.until_complete(count, LIMIT);
-    lines.assert_exact(count);
-    drop(lines);
-    kubectl::delete("pipeline", name, PIPELINE);
-    drop_claim(name);
+    finish_exact(name, lines, count);
 }
 
 #[test]

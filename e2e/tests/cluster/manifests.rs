@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::kubectl::{self, programs};
+use crate::kubectl::{self, LIMIT, programs};
+use crate::lines::Lines;
 
 /// The label that tells whose something is.
 pub(crate) const PIPELINE: &str = "numaflow.numaproj.io/pipeline-name";
@@ -62,6 +63,15 @@ pub(crate) fn kept_numbers(pipeline: &str, (count, rate): (u64, u64), more: &[&s
     // A volume of a directory on the node belongs to root.
     source["securityContext"] = json!({"runAsUser": 0, "runAsNonRoot": false});
     source
+}
+
+/// Waits until all numbers have come, each once, and takes away a pipeline whose numbers are kept.
+pub(crate) fn finish_exact(pipeline: &str, lines: Lines, count: u64) {
+    lines.until_complete(count, LIMIT);
+    lines.assert_exact(count);
+    drop(lines);
+    kubectl::delete("pipeline", pipeline, PIPELINE);
+    drop_claim(pipeline);
 }
 
 /// Removes what [`kept_numbers`] has made.

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::kubectl::{self, LIMIT, ask_for};
 use crate::lines::{self, Lines};
-use crate::manifests::{PIPELINE, drop_claim, kept_numbers, log, map, numbers, pipeline, slow_log};
+use crate::manifests::{
+    PIPELINE, drop_claim, finish_exact, kept_numbers, log, map, numbers, pipeline, slow_log,
+};
 use crate::watch::Watch;
 
 /// How soon after the last message a pause has to be over; the goal is a second.
@@ -117,11 +119,7 @@ fn a_vertex_at_zero_by_hand_is_woken_to_drain() {
     lines.assert_exact(lines.len() as u64);
     ask_for(name, "Running");
     kubectl::run(&["scale", "vertex", &format!("{name}-cat"), "--replicas=1"]);
-    lines.until_complete(count, LIMIT);
-    lines.assert_exact(count);
-    drop(lines);
-    kubectl::delete("pipeline", name, PIPELINE);
-    drop_claim(name);
+    finish_exact(name, lines, count);
 }
 
 #[test]
@@ -172,9 +170,5 @@ fn a_pause_drains_everything_and_a_resume_goes_on() {
     lines.until_more(before, 1);
     let first = lines.all()[before].at_nanos;
     println!("paused after {took:?}; resume to flow: {:.2} s", (first - resumed) as f64 / 1e9);
-    lines.until_complete(count, LIMIT);
-    lines.assert_exact(count);
-    drop(lines);
-    kubectl::delete("pipeline", name, PIPELINE);
-    drop_claim(name);
+    finish_exact(name, lines, count);
 }

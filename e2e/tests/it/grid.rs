@@ -2,9 +2,9 @@
 //! and going on brings back what was there.
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
+use e2e::grid::{self, Cell, Data, Shape};
 use e2e::lab::{Lab, is_long};
 use e2e::manifest::Pipeline;
 use e2e::up::Up;
@@ -13,111 +13,26 @@ use e2e::wait;
 /// Objects that run side by side.
 const BESIDE: usize = 15;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Data {
-    Never,
-    Trickle,
-    Flood,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    /// A source, a map and a sink.
-    Pipeline,
-    /// The same; the map is kept at no worker.
-    MapAtZero,
-    /// A source and a sink in one worker.
-    Mono,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cell {
-    min: Option<u32>,
-    max: Option<u32>,
-    data: Data,
-    autoscaling: bool,
-    shape: Shape,
-    /// The source stays in Read until there is something.
-    blocks: bool,
-}
-
-const MINS: [Option<u32>; 4] = [None, Some(0), Some(1), Some(3)];
-const MAXS: [Option<u32>; 5] = [None, Some(0), Some(1), Some(3), Some(6)];
-
-/// Every cell of a pipeline whose bounds are valid, and those of mono vertices with bounds of each sort.
-fn all() -> Vec<Cell> {
-    let valid =
-        |min: Option<u32>| MAXS.into_iter().filter(move |max| max.is_none_or(|max| min.unwrap_or(0) <= max));
-    let bounds = MINS.into_iter().flat_map(|min| valid(min).map(move |max| (min, max)));
-    let pipelines = bounds.flat_map(|bounds| cells(bounds, &[Shape::Pipeline, Shape::MapAtZero]));
-    let mono = [(None, None), (None, Some(0)), (Some(0), Some(1)), (Some(1), Some(1)), (Some(3), Some(6))];
-    pipelines.chain(mono.into_iter().flat_map(|bounds| cells(bounds, &[Shape::Mono]))).collect()
-}
-
-/// The cells with these bounds.
-fn cells((min, max): (Option<u32>, Option<u32>), shapes: &[Shape]) -> Vec<Cell> {
-    let mut cells = Vec::new();
-    for data in [Data::Never, Data::Trickle, Data::Flood] {
-        for shape in shapes.iter().copied() {
-            for (autoscaling, blocks) in [(false, false), (true, false), (false, true), (true, true)] {
-                cells.push(Cell { min, max, data, autoscaling, shape, blocks });
-            }
-        }
+/// A cell as it runs on this machine.
+fn local(cell: Cell, lab: &Lab, number: usize) -> Pipeline {
+    let name = format!("cell-{number}");
+    let bound = |name: &str, value: Option<u32>| value.map(|value| format!(", {name}: {value}"));
+    let bounds = [bound("min", cell.min), bound("max", cell.max)].map(Option::unwrap_or_default).concat();
+    let scale = format!("scale: {{disabled: {}{bounds}}}", !cell.autoscaling);
+    let terms = match cell.data {
+        Data::Never => (0, 1),
+        Data::Trickle => (1_000_000, 10),
+        Data::Flood => (1_000_000, if is_long() { 1_000 } else { 500 }),
+    };
+    let mut pipeline = match cell.shape {
+        Shape::Pipeline => three(lab, &name, terms, (&scale, &scale)),
+        Shape::MapAtZero => three(lab, &name, terms, (&scale, "scale: {min: 0, max: 0}")),
+        Shape::Mono => Pipeline::mono(lab, &name, terms).with(&scale),
+    };
+    if cell.blocks {
+        pipeline.exec[0].push_str(" --block");
     }
-    cells
-}
-
-/// A few in which every value of every dimension is met, and the cases that went wrong elsewhere.
-fn some() -> Vec<Cell> {
-    use Data::{Flood, Never, Trickle};
-    use Shape::{MapAtZero, Mono, Pipeline};
-    let cell =
-        |min, max, data, (autoscaling, shape, blocks)| Cell { min, max, data, autoscaling, shape, blocks };
-    vec![
-        cell(Some(3), Some(6), Never, (true, Pipeline, false)),
-        cell(Some(3), Some(6), Never, (true, Pipeline, true)),
-        cell(Some(1), Some(1), Never, (true, Pipeline, true)),
-        cell(Some(0), Some(0), Flood, (true, Pipeline, false)),
-        cell(None, None, Trickle, (true, MapAtZero, true)),
-        cell(None, Some(1), Flood, (false, MapAtZero, false)),
-        cell(Some(0), Some(3), Trickle, (false, Pipeline, false)),
-        cell(Some(1), Some(6), Flood, (true, MapAtZero, true)),
-        cell(Some(3), Some(3), Flood, (false, Pipeline, true)),
-        cell(None, Some(0), Never, (false, Pipeline, false)),
-        cell(Some(1), None, Trickle, (false, MapAtZero, false)),
-        cell(Some(0), Some(1), Never, (true, MapAtZero, false)),
-        cell(Some(1), Some(3), Never, (true, Mono, true)),
-        cell(Some(0), Some(1), Trickle, (true, Mono, false)),
-        cell(Some(3), Some(6), Flood, (false, Mono, true)),
-    ]
-}
-
-impl Cell {
-    /// Whether its source is ever read.
-    fn reads(self) -> bool {
-        self.max != Some(0) && self.data != Data::Never
-    }
-
-    fn pipeline(self, lab: &Lab, number: usize) -> Pipeline {
-        let name = format!("cell-{number}");
-        let bound = |name: &str, value: Option<u32>| value.map(|value| format!(", {name}: {value}"));
-        let bounds = [bound("min", self.min), bound("max", self.max)].map(Option::unwrap_or_default).concat();
-        let scale = format!("scale: {{disabled: {}{bounds}}}", !self.autoscaling);
-        let terms = match self.data {
-            Data::Never => (0, 1),
-            Data::Trickle => (1_000_000, 10),
-            Data::Flood => (1_000_000, if is_long() { 1_000 } else { 500 }),
-        };
-        let mut pipeline = match self.shape {
-            Shape::Pipeline => three(lab, &name, terms, (&scale, &scale)),
-            Shape::MapAtZero => three(lab, &name, terms, (&scale, "scale: {min: 0, max: 0}")),
-            Shape::Mono => Pipeline::mono(lab, &name, terms).with(&scale),
-        };
-        if self.blocks {
-            pipeline.exec[0].push_str(" --block");
-        }
-        pipeline
-    }
+    pipeline
 }
 
 /// A pipeline of three vertices, the middle one with its own bounds.
@@ -132,35 +47,12 @@ fn three(lab: &Lab, name: &str, terms: (u64, u64), (scale, middle): (&str, &str)
         .edge("mid", "out")
 }
 
-impl Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |count: Option<u32>| count.map_or_else(|| "unset".to_owned(), |count| count.to_string());
-        let word = |is: bool, yes: &'static str, no: &'static str| if is { yes } else { no };
-        let Self { min, max, data, autoscaling, shape, blocks } = self;
-        let shape = match shape {
-            Shape::Pipeline => "pipeline",
-            Shape::MapAtZero => "map at zero",
-            Shape::Mono => "mono vertex",
-        };
-        write!(
-            f,
-            "| {:>5} | {:>5} | {:7} | {:11} | {:11} | {:7} |",
-            count(*min),
-            count(*max),
-            format!("{data:?}"),
-            word(*autoscaling, "on", "off"),
-            shape,
-            word(*blocks, "blocks", "honours")
-        )
-    }
-}
-
 /// Runs cells side by side: lets data in, pauses, looks, goes on, and pauses once more. Gives a row for each.
 fn run(cells: &[Cell]) -> Vec<String> {
     let lab = Lab::new().unwrap();
     let up = Up::start(&lab).unwrap();
     let pipelines: Vec<_> =
-        cells.iter().enumerate().map(|(number, cell)| (*cell, cell.pipeline(&lab, number))).collect();
+        cells.iter().enumerate().map(|(number, cell)| (*cell, local(*cell, &lab, number))).collect();
     for (_, pipeline) in &pipelines {
         pipeline.apply(&lab, &up).unwrap();
     }
@@ -232,13 +124,8 @@ fn pause_all(lab: &Lab, up: &Up<'_>, pipelines: &[(Cell, Pipeline)]) -> Vec<Stri
 
 #[test]
 fn every_cell_of_the_pause_grid_ends_drained() {
-    let cells = if is_long() { all() } else { some() };
-    println!(
-        "|   min |   max | data    | autoscaling | shape       | source  | verdict          |  s    | records |"
-    );
-    println!(
-        "|-------|-------|---------|-------------|-------------|---------|------------------|-------|---------|"
-    );
+    let cells = if is_long() { grid::all() } else { grid::some() };
+    println!("{}", grid::head(&["verdict         ", "s    ", "records"]));
     for cells in cells.chunks(BESIDE) {
         for row in run(cells) {
             println!("{row}");
