@@ -34,11 +34,9 @@ use crate::record::{FRAME_OVERHEAD, FRAMES_MAX};
 use crate::room::Room;
 use crate::settings::Settings;
 
-/// The largest payload of one frame.
-const FRAME_BYTES_MAX: usize = 512 * 1024;
-/// A source had best write one such frame at a time: a commit of several is stored twice, and what a map makes of one
-/// frame should fit into one too, though it grows a little.
-const LONE_FRAME_BYTES: usize = 384 * 1024;
+/// The largest payload of one frame. A server looks for the next frame of a slot among those of all slots, so fewer and
+/// larger ones are found sooner: at 1 KiB a message 512 KiB was 1.5 times as slow.
+const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The largest payload of one commit.
 const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// At least as many bytes as stand beside the payload of a message: what is said of it, in whatever coding the broker
@@ -101,7 +99,9 @@ fn bounds(message_bytes_max: usize) -> Bounds {
     let beside = (META_BYTES_MAX + FRAMES_MAX * FRAME_OVERHEAD).min(message_bytes_max / 2);
     let commit_bytes_max = COMMIT_BYTES_MAX.min(message_bytes_max - beside);
     let frame_bytes_max = FRAME_BYTES_MAX.min(commit_bytes_max);
-    let lone_frame_bytes = Some(LONE_FRAME_BYTES.min(frame_bytes_max));
+    // A source had best write one such frame at a time: a commit of several is stored twice, and what a map makes of one
+    // frame should fit into one too, though it grows a little.
+    let lone_frame_bytes = Some(frame_bytes_max / 4 * 3);
     Bounds { frame_bytes_max, commit_bytes_max, lone_frame_bytes }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use lane::broker::{Broker, Consume, Consumer, Delivery, Expect, Failure, Message, Publish, StreamName};
 use smol_str::SmolStr;
 use tidegate_connect::buffer::jetstream::{Nats, StreamPlan};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
 use crate::nats::{self, Options, PATIENCE, block_on};
@@ -461,5 +462,45 @@ fn a_server_without_space_refuses_and_takes_again_when_there_is_some() {
         ground.nats.purge(&ground.stream, &ground.subject("0.a"), stored[stored.len() / 2]).await.unwrap();
         let last = *stored.last().unwrap();
         assert_eq!(ground.nats.publish(ground.publish("0.a", &vec![7; 100_000])).await, Ok(last + 1));
+    });
+}
+
+#[test]
+fn consumers_of_large_messages_cost_a_slow_process_no_connection() {
+    const SLOTS: u64 = 48;
+    const FRAMES: u64 = 4;
+    let name = "jetstream_broker::consumers_of_large_messages_cost_a_slow_process_no_connection";
+    let options = Options { lines: "max_payload: 8MB".to_owned(), ..Options::default() };
+    let Some(server) = nats::own(name, &options) else { return };
+    let one_thread = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    one_thread.block_on(async {
+        let ground = Ground::on(&server, "large", |_| {}).await;
+        let frame = vec![7; 1_500_000];
+        let mut consumers = Vec::new();
+        for _ in 0..FRAMES {
+            for slot in 0..SLOTS {
+                ground.store(&format!("{slot}.a"), &frame).await;
+            }
+        }
+        for slot in 0..SLOTS {
+            consumers.push((slot, ground.read(ground.consume(&[&format!("{slot}.*")])).await));
+        }
+        let read = join_all(consumers.into_iter().map(async |(slot, mut consumer)| {
+            for frame in 0..FRAMES {
+                let (number, _, message) = next(&mut consumer).await;
+                assert_eq!((number, message.sequence), (frame + 1, frame * SLOTS + slot + 1));
+            }
+        }));
+        // What else the process has to do leaves it little time to read its connection.
+        let busy = async {
+            loop {
+                std::thread::sleep(Duration::from_millis(5));
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = read => {}
+            () = busy => unreachable!("it goes on until all is read"),
+        }
     });
 }

@@ -1,6 +1,7 @@
 //! What is said to JetStream and what it answers: subjects, JSON, codes of errors and what they mean to the protocol.
 //! Nothing here sends. The one invariant: a code that is not known to mean "not done" is never taken for it.
 
+use std::ops::Not;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -254,10 +255,15 @@ pub(super) struct ConsumerInfo {
 pub(super) struct Pull {
     pub(super) batch: u64,
     pub(super) max_bytes: u64,
+    /// Only what there is now.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub(super) no_wait: bool,
     /// Nanoseconds.
-    pub(super) expires: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expires: Option<u64>,
     /// Nanoseconds.
-    pub(super) idle_heartbeat: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) idle_heartbeat: Option<u64>,
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use futures::StreamExt as _;
 use lane::broker::Failure;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -35,6 +35,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Requests whose answers are on their way may have so many bytes; more wait until others are answered.
 const UNDERWAY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How many bytes the wishes for large messages of all consumers may be for together.
+const LARGE_WISHES_BYTES: usize = 24 * 1024 * 1024;
 /// What one permit stands for.
 const PERMIT_BYTES: usize = 1024;
 /// Messages that one consumer may hold unread at most; what it asks for is far less.
@@ -58,6 +60,8 @@ pub(super) struct Link {
     underway: Semaphore,
     /// How many consumers read over it.
     pub(super) consumers: Arc<AtomicU64>,
+    /// What wishes for large messages are made of.
+    large: Arc<Semaphore>,
     /// Hands answers out; ends with the link.
     _answers: JoinSet<()>,
 }
@@ -74,6 +78,12 @@ struct Standing {
 pub(super) struct Connection {
     standing: watch::Receiver<Standing>,
     generation: u64,
+}
+
+/// How many permits so many bytes take, of those that `of` bytes were divided into.
+fn permits(bytes: usize, of: usize) -> u32 {
+    let permits = (bytes / PERMIT_BYTES + 1).min(of / PERMIT_BYTES);
+    u32::try_from(permits).expect("all of them fit")
 }
 
 impl Connection {
@@ -250,7 +260,8 @@ impl Link {
             }
         });
         let underway = Semaphore::new(UNDERWAY_BYTES_MAX / PERMIT_BYTES);
-        Ok(Self { client, shared, inbox, underway, consumers: Arc::default(), _answers: tasks })
+        let large = Arc::new(Semaphore::new(LARGE_WISHES_BYTES / PERMIT_BYTES));
+        Ok(Self { client, shared, inbox, underway, consumers: Arc::default(), large, _answers: tasks })
     }
 
     /// The client of the library, for subscriptions and for publishing without an answer.
@@ -273,11 +284,18 @@ impl Link {
         own.then(|| Failure::Denied(text.clone()))
     }
 
+    /// Waits until a wish for so many bytes may be made: all wishes for large messages together are for no more than a
+    /// server keeps for a connection that is slow to read.
+    pub(super) async fn may_wish(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let permit = Arc::clone(&self.large).acquire_many_owned(permits(bytes, LARGE_WISHES_BYTES)).await;
+        permit.expect("nobody closes it")
+    }
+
     /// Sends a request and gives its answer. [`Failure::Unavailable`] when nobody got it.
     pub(super) async fn ask(&self, question: Question) -> Result<Message, Failure> {
         let Question { subject, headers, payload, patience } = question;
-        let weight = (payload.len() / PERMIT_BYTES + 1).min(UNDERWAY_BYTES_MAX / PERMIT_BYTES);
-        let _room = self.underway.acquire_many(weight as u32).await;
+        let _room = self.underway.acquire_many(permits(payload.len(), UNDERWAY_BYTES_MAX)).await;
         self.until_up().await?;
         let (ticket, answered) = self.shared.begin(subject.clone());
         let reply = format!("{}.{}", self.inbox, ticket.number);

@@ -15,7 +15,8 @@ use async_nats::{Message as NatsMessage, StatusCode, Subscriber};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use lane::broker::{Consume, Consumer, Delivery, Failure, Message, StreamName};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::link::{self, Connection, Link};
 use super::{api, headers};
@@ -26,13 +27,16 @@ const WISH_MESSAGES: u64 = 4096;
 const WISH_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// How many bytes one wish is for at least.
 const WISH_BYTES_MIN: u64 = 64 * 1024;
-/// How many bytes all consumers of a connection may wish for together. A server cuts a connection off that it has
-/// 64 MiB for and that does not take them.
+/// How many bytes all consumers of a connection may wish for together, but for large messages, which have a room of
+/// their own. A server cuts a connection off that it has 64 MiB for and that does not take them.
 const ALL_WISHES_BYTES: u64 = 24 * 1024 * 1024;
 /// How often the server shows that the consumer is there when it has nothing to give.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Without any sign for so long the consumer is taken for lost.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// How long a wish for large messages may take from the others. What there is has been sent by then, though nobody may
+/// have read it here.
+const LARGE_MAX: Duration = Duration::from_secs(1);
 /// How long one wish stands.
 const WISH_EXPIRES: Duration = Duration::from_mins(1);
 /// How long the server keeps a consumer that nobody reads.
@@ -55,8 +59,10 @@ pub(super) struct PullConsumer {
     wish: Option<Wish>,
     /// The number of the last wish.
     wishes: u64,
-    /// How many bytes a wish has to be for because a message was that large.
-    wish_bytes_min: u64,
+    /// How many bytes the next wish is for when the next message is too large for a usual one, or may be.
+    large: Option<u64>,
+    /// How many bytes the last wish for a large message was for.
+    large_bytes: u64,
     /// How many consumers share the connection.
     share: Share,
     /// Messages up to and including this sequence are not given.
@@ -71,10 +77,13 @@ pub(super) struct PullConsumer {
 }
 
 /// What was wished for and has not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wish {
     messages: u64,
     bytes: u64,
+    /// Nothing has come.
+    fresh: bool,
+    /// There when it is for large messages.
+    large: Option<JoinSet<()>>,
 }
 
 /// A consumer's share in its connection.
@@ -135,7 +144,8 @@ impl PullConsumer {
             connection,
             wish: None,
             wishes: 0,
-            wish_bytes_min: WISH_BYTES_MIN,
+            large: None,
+            large_bytes: 0,
             share,
             after,
             passed_over: 0,
@@ -150,13 +160,20 @@ impl PullConsumer {
         if self.wish.is_some() {
             return Ok(());
         }
-        let share = (ALL_WISHES_BYTES / self.share.consumers()).min(WISH_BYTES_MAX);
-        let wish = Wish { messages: WISH_MESSAGES, bytes: share.max(self.wish_bytes_min) };
+        let large = match self.large {
+            Some(bytes) => Some(self.permission(bytes).await?),
+            None => None,
+        };
+        let share = (ALL_WISHES_BYTES / self.share.consumers()).clamp(WISH_BYTES_MIN, WISH_BYTES_MAX);
+        let bytes = self.large.unwrap_or(share);
+        // A wish for large messages takes room from the others, so it does not wait for messages to come.
+        let waits = large.is_none();
         let pull = api::Pull {
-            batch: wish.messages,
-            max_bytes: wish.bytes,
-            expires: nanos(WISH_EXPIRES),
-            idle_heartbeat: nanos(HEARTBEAT),
+            batch: WISH_MESSAGES,
+            max_bytes: bytes,
+            no_wait: !waits,
+            expires: waits.then_some(nanos(WISH_EXPIRES)),
+            idle_heartbeat: waits.then_some(nanos(HEARTBEAT)),
         };
         let pull = serde_json::to_vec(&pull).expect("numbers can always be written");
         let inbox = format!("{}.{}", self.inbox, self.wishes + 1);
@@ -164,16 +181,35 @@ impl PullConsumer {
         let sent = self.link.client().publish_with_reply(self.pull.clone(), inbox, pull.into()).await;
         sent.map_err(|error| Failure::Unavailable(error.to_string()))?;
         self.wishes += 1;
-        self.wish = Some(wish);
+        self.wish = Some(Wish { messages: WISH_MESSAGES, bytes, fresh: true, large });
         // From here on there are signs of life.
         self.silent_since = Instant::now();
         Ok(())
     }
 
+    /// Waits for the room that a wish for large messages takes. It is given back when what is given here is dropped, and
+    /// after a while even if nobody reads what came.
+    async fn permission(&mut self, bytes: u64) -> Result<JoinSet<()>, Failure> {
+        let permit = tokio::select! {
+            permit = self.link.may_wish(bytes) => permit,
+            lost = self.connection.lost() => return Err(lost),
+        };
+        let mut held = JoinSet::new();
+        held.spawn(async move {
+            sleep(LARGE_MAX).await;
+            drop(permit);
+        });
+        Ok(held)
+    }
+
     fn count(&mut self, bytes: u64) {
-        let Some(Wish { messages, bytes: bytes_left }) = self.wish else { return };
-        let wish = Wish { messages: messages.saturating_sub(1), bytes: bytes_left.saturating_sub(bytes) };
-        self.wish = (wish.messages > 0 && wish.bytes > 0).then_some(wish);
+        let Some(wish) = &mut self.wish else { return };
+        wish.messages = wish.messages.saturating_sub(1);
+        wish.bytes = wish.bytes.saturating_sub(bytes);
+        wish.fresh = false;
+        if wish.messages == 0 || wish.bytes == 0 {
+            self.wish = None;
+        }
     }
 
     /// What a message that came says, if anything.
@@ -228,13 +264,16 @@ impl PullConsumer {
         if number != Some(self.wishes) {
             return Ok(());
         }
-        if let Some(Wish { messages: WISH_MESSAGES, bytes }) = self.wish
-            && too_small
-        {
+        let Some(wish) = self.wish.take() else { return Ok(()) };
+        self.large = match (too_small, wish.fresh, &wish.large) {
             // Nothing has come, so the next message alone is larger.
-            self.wish_bytes_min = bytes.saturating_mul(2);
-        }
-        self.wish = None;
+            (true, true, None) => Some(self.large_bytes.max(wish.bytes.saturating_mul(2))),
+            (true, true, Some(_)) => Some(wish.bytes.saturating_mul(2)),
+            // There is more, of about the same size.
+            (true, false, Some(_)) => self.large,
+            _ => None,
+        };
+        self.large_bytes = self.large.unwrap_or(self.large_bytes);
         Ok(())
     }
 
