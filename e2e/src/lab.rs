@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::nats::Nats;
@@ -67,6 +67,13 @@ impl Lab {
             flags.extend(["--isb".to_owned(), broker.url()]);
         }
         flags
+    }
+
+    /// The processes that run with something of this place, such as user code; not the broker.
+    pub fn processes(&self) -> Vec<u32> {
+        let broker = self.broker.get().and_then(Option::as_ref).map(Nats::pid);
+        let all = processes_with(&self.root().display().to_string());
+        all.into_iter().filter(|pid| Some(*pid) != broker).collect()
     }
 
     /// The directory.
@@ -257,16 +264,22 @@ impl Run {
 
     /// Asks it to drain and waits for its end.
     pub fn interrupt(mut self) -> Result<ExitStatus> {
-        signal(self.child.id(), Signal::SIGINT)?;
+        self.ctrl_c()?;
         self.ends()
     }
 
     /// Asks it to stop at once and waits for its end.
     pub fn interrupt_twice(mut self) -> Result<ExitStatus> {
-        signal(self.child.id(), Signal::SIGINT)?;
+        self.ctrl_c()?;
         self.says("draining; Ctrl-C again");
-        signal(self.child.id(), Signal::SIGINT)?;
+        self.ctrl_c()?;
         self.ends()
+    }
+
+    /// What a terminal does: everybody in the foreground hears it.
+    fn ctrl_c(&self) -> Result<()> {
+        let group = i32::try_from(self.child.id()).context("a process number")?;
+        killpg(Pid::from_raw(group), Signal::SIGINT).context("interrupt tidegate")
     }
 
     /// Waits for its end.

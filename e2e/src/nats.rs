@@ -62,6 +62,10 @@ impl Nats {
         Ok(())
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     fn listens(&self) {
         wait::until("the NATS server listens", || TcpStream::connect(("127.0.0.1", self.port)).ok());
     }

@@ -72,7 +72,11 @@ fn end_with(parent: u32) -> anyhow::Result<()> {
 }
 
 async fn run(settings: Settings) -> Outcome {
-    let mut signals = Signals::catch().context("listen for signals")?;
+    let signals = match settings.parent {
+        Some(_) => Signals::catch_below_another(),
+        None => Signals::catch(),
+    };
+    let mut signals = signals.context("listen for signals")?;
     let Settings { pipeline, subject, .. } = &settings;
     let vertex = pipeline.vertices.iter().find(|vertex| vertex.name == settings.vertex);
     let vertex = vertex.expect("the vertex was looked up when the settings were read");

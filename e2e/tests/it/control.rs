@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use e2e::lab::{Lab, is_long, processes_with};
+use e2e::lab::{Lab, is_long};
 use e2e::manifest::{Pipeline, map_command};
 use e2e::object::Object;
 use e2e::up::Up;
@@ -39,8 +39,7 @@ fn acknowledged(lab: &Lab, pipeline: &Pipeline, numbers: &BTreeSet<u64>) {
 /// Kills a control plane and starts another one on what is left.
 fn kill_and_start<'a>(up: Up<'a>, lab: &'a Lab) -> Up<'a> {
     up.kill().unwrap();
-    let left = || processes_with(&lab.root().display().to_string());
-    wait::until("user code has gone with it", || left().is_empty().then_some(()));
+    wait::until("user code has gone with it", || lab.processes().is_empty().then_some(()));
     Up::start(lab).unwrap()
 }
 

@@ -10,6 +10,9 @@ use e2e::nats::Nats;
 use e2e::wait;
 use serde_json::{Value, json};
 
+/// How many messages a source or a sink has in hand at most.
+const BATCH_MAX: usize = 500;
+
 /// A bounded source, a map and a sink.
 fn numbers(lab: &Lab, name: &str, (count, rate): (u64, u64)) -> Pipeline {
     Pipeline::named(name)
@@ -233,8 +236,9 @@ fn kills(name: &str, kinds: &[Option<(&str, &str)>], numbers_of: (u64, u64), rou
     }
     complete(&lab, &cluster, numbers_of.0);
     let repeated = cluster.pipeline().repeated(&lab);
-    let sink_was_killed = kinds.iter().flatten().any(|(vertex, _)| *vertex == "out");
-    assert!(sink_was_killed || repeated == 0, "only what a killed sink had in hand is written again");
+    // A source that was not told hands its numbers out again, and a file does not know what it has.
+    let at_the_ends = kinds.iter().flatten().filter(|(vertex, _)| *vertex != "cat").count() * rounds;
+    assert!(repeated <= at_the_ends * BATCH_MAX, "{repeated} were written again: more than was in hand");
     Some(repeated)
 }
 

@@ -65,6 +65,26 @@ fn every_number_comes_out_whichever_worker_is_killed() {
 }
 
 #[test]
+fn a_run_in_processes_shows_its_rates_and_drains_when_a_terminal_interrupts_them_all() {
+    let lab = Lab::new().unwrap();
+    let Some(nats) = Nats::start("a run in processes on JetStream", &lab).unwrap() else { return };
+    let pipeline = Pipeline::named("rates")
+        .vertex("in", "source: {generator: {rpu: 300, duration: 1s}}")
+        .vertex("out", &format!("sink: {{file: {{path: {}}}}}", lab.path("out").display()))
+        .edge("in", "out");
+    let manifest = lab.write("rates.yaml", &pipeline.text()).unwrap();
+    let run = lab.run(&manifest, &["--isb", &nats.url(), "--isolate"]).unwrap();
+    wait::until("messages come out", || (lab.lines("out").len() > 100).then_some(()));
+    wait::until("the output shows rates", || {
+        let log = lab.log();
+        let mut rates = log.lines().filter_map(|line| line.split("\u{b7} out in ").nth(1));
+        rates.any(|rate| !rate.starts_with("0.0/s")).then_some(())
+    });
+    assert!(run.interrupt().unwrap().success(), "{}", lab.log());
+    assert!(!lab.log().contains("WARN"), "{}", lab.log());
+}
+
+#[test]
 fn every_number_comes_out_though_the_broker_and_the_site_are_killed() {
     let lab = Lab::new().unwrap();
     let Some(mut nats) = Nats::start("killed broker", &lab).unwrap() else { return };

@@ -28,20 +28,28 @@ pub(super) struct Limits {
 
 /// The user's wish to stop: Ctrl-C, or SIGTERM.
 pub(crate) struct Signals {
-    interrupt: tokio::signal::unix::Signal,
+    /// None where it is passed over.
+    interrupt: Option<tokio::signal::unix::Signal>,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
     pub(crate) fn catch() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt: Some(interrupt), terminate })
+    }
+
+    /// As a process that another one ends: a terminal interrupts both of them, and that is not meant for this one.
+    pub(crate) fn catch_below_another() -> io::Result<Self> {
+        // From here on it is caught, whoever listens.
+        Ok(Self { interrupt: None, ..Self::catch()? })
     }
 
     /// Waits for the next wish.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
+            _ = async { self.interrupt.as_mut()?.recv().await }, if self.interrupt.is_some() => {}
             _ = self.terminate.recv() => {}
         }
     }

@@ -3,7 +3,7 @@
 //! only workers that are ready, have a share and were not told to go are meant to own anything more.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use api::resolve::VertexKind;
@@ -55,13 +55,13 @@ pub(super) struct Crew {
     exhausted: BTreeSet<Unit>,
     /// What workers did that are gone.
     past: BTreeMap<Revision, Signals>,
-    /// Messages done by versions that are forgotten.
-    pub(super) forgotten: u64,
+    /// What versions did that are forgotten.
+    forgotten: Signals,
     pub(super) watermark: Watermark,
     /// What only one worker can have at a time.
     exclusive: Option<(Arc<Semaphore>, &'static str)>,
     alone: Option<&'static str>,
-    pub(super) metrics: BTreeMap<u16, Arc<Metrics>>,
+    metrics: BTreeMap<u16, Arc<OnceLock<Arc<Metrics>>>>,
     gone: VecDeque<Reported>,
     gone_total: u64,
 }
@@ -148,7 +148,7 @@ impl Crew {
             owners: BTreeMap::new(),
             exhausted: BTreeSet::new(),
             past: BTreeMap::new(),
-            forgotten: 0,
+            forgotten: Signals::default(),
             watermark: Watermark::default(),
             exclusive: exclusive(part.source).map(|why| (Arc::new(Semaphore::new(1)), why)),
             alone: alone(part.source),
@@ -188,7 +188,7 @@ impl Crew {
         let gone: BTreeSet<Revision> = gone;
         for revision in &gone {
             self.versions.remove(revision);
-            self.forgotten += self.past.remove(revision).unwrap_or_default().done;
+            seen::add(&mut self.forgotten, &self.past.remove(revision).unwrap_or_default());
             if let Ways::Here(here) = &self.parts.ways {
                 here.state.forget(&self.name, revision);
             }
@@ -214,9 +214,7 @@ impl Crew {
             None => return Err(unknown()),
         };
         let replica = replica_number(name)?;
-        let who = self.parts.who(&kept.settings);
-        let metrics = self.metrics.entry(replica);
-        let metrics = metrics.or_insert_with(|| self.parts.families.resolve(&who, replica)).clone();
+        let metrics = self.metrics.entry(replica).or_default().clone();
         let shown = Shown::new(self.changed.clone());
         let (wish, told) = watch::channel(Wish::Run);
         let incidents = Incidents::new(self.name.clone(), replica);
@@ -480,6 +478,15 @@ impl Crew {
             let Some(life) = worker.shown.life() else { continue };
             let signals = seen::signals(life.handle.as_ref());
             seen::add(all.entry(name.revision.clone()).or_default(), &signals);
+        }
+        all
+    }
+
+    /// What all versions together have done so far, those that are forgotten included.
+    pub(super) fn totals(&self, of_versions: &BTreeMap<Revision, Signals>) -> Signals {
+        let mut all = self.forgotten;
+        for signals in of_versions.values() {
+            seen::add(&mut all, signals);
         }
         all
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use plan::seen::WorkerState;
+use plan::seen::{Signals, WorkerState};
 
 use super::crew::Crew;
 use super::parts::Parts;
@@ -89,8 +89,7 @@ impl Gauges {
         let elapsed = self.sampled.elapsed();
         let fresh = elapsed >= INTERVAL_MIN;
         for (name, crew) in crews {
-            let read = crew.metrics.values().map(|metrics| metrics.read.get()).sum::<u64>();
-            let written = crew.metrics.values().map(|metrics| metrics.write.get()).sum::<u64>();
+            let Signals { read, written, .. } = crew.totals(&crew.signals());
             let sample = self.samples.entry(name.clone()).or_default();
             if fresh {
                 let per_second =

@@ -126,7 +126,7 @@ fn vertex(
         // Queries of the analysis are asked by whoever asks for plans.
         queries: BTreeMap::new(),
         activity: found.map_or(Activity::Unknown, |found| activity(&found.state)),
-        processed: crew.forgotten + signals.values().map(|signals| signals.done).sum::<u64>(),
+        processed: crew.totals(&signals).done,
         signals,
     }
 }
