@@ -13,6 +13,8 @@ use crate::kubectl::{self, LIMIT, ask_for};
 use crate::lines::{self, Lines};
 use crate::manifests::{PIPELINE, finish_exact, kept_numbers, log, map, numbers, pipeline};
 use crate::pausing::{assert_drained, pause};
+use crate::services;
+use crate::watch::Watch;
 
 const RATE: u64 = 100;
 /// The longest that a message may be under way when a process dies; the goal is 8 s.
@@ -118,6 +120,19 @@ fn remove(selector: &str) {
     kubectl::run(&["delete", "pods", "-l", selector, "--force", "--grace-period=0", "--wait=false"]);
 }
 
+/// Kills all processes of the pods with these labels, and removes the pods, so that others come without a pause of the
+/// kubelet between two lives. False when the node is not this machine.
+fn kill_hard(selector: &str) -> bool {
+    let pods = kubectl::list("pods", selector);
+    let names = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
+    let processes: Vec<u32> = names.flat_map(|name| processes_of("HOSTNAME", name)).collect();
+    for process in &processes {
+        signal(*process, Signal::SIGKILL).expect("the process can be killed");
+    }
+    remove(selector);
+    !processes.is_empty()
+}
+
 const CONTROLLER: &str = "app.kubernetes.io/component=controller-manager";
 
 #[test]
@@ -146,6 +161,119 @@ fn controller_and_daemon_may_die_while_a_pipeline_pauses() {
         lines.until_more(came, 50);
     }
     finish_exact(name, lines, count);
+}
+
+#[test]
+fn controller_and_daemon_may_die_at_each_write_of_a_pause() {
+    let test = "controller_and_daemon_may_die_at_each_write_of_a_pause";
+    let (name, count) = ("scribe", 6_000);
+    let lines = Lines::of_sink(name);
+    let source = kept_numbers(name, (count, RATE), &[]);
+    kubectl::apply(&pipeline(name, vec![source, map(1, &[], json!({})), log()]));
+    kubectl::rolled_out(name);
+    lines.until_more(0, 100);
+    let daemon = format!("{PIPELINE}={name},app.kubernetes.io/component=daemon");
+    for (victim, who) in [("controller", CONTROLLER), ("daemon", &daemon)] {
+        for phase in ["Paused", "Running"] {
+            let mut watch = Watch::one("pipeline", name, LIMIT);
+            watch.until("it is there", |objects| objects.get(name).map(drop));
+            let (asked, came) = (Instant::now(), lines.len());
+            ask_for(name, phase);
+            // The wish itself is no write of theirs.
+            let (mut written, mut kills): (Option<Value>, u32) = (None, 0);
+            let (object, _) =
+                watch.until(&format!("{name} is {phase} though its {victim} dies"), |objects| {
+                    let object = objects.get(name)?;
+                    let status = &object["status"];
+                    let is_paused = status["phase"] == "Paused";
+                    assert!(
+                        is_paused || status["drainedOnPause"] != true,
+                        "not paused and drained: {status:#}"
+                    );
+                    if status["phase"] == phase {
+                        return Some(object.clone());
+                    }
+                    if written.replace(status.clone()).is_some_and(|before| before != *status) {
+                        if !kill_hard(who) {
+                            skipped(test, "the processes of the node cannot be seen from here");
+                        }
+                        kills += 1;
+                    }
+                    None
+                });
+            println!("{victim} killed at each of {kills} writes: {phase} after {:?}", asked.elapsed());
+            if phase == "Paused" {
+                assert_drained(name, &object);
+                lines.assert_exact(lines.len() as u64);
+            } else {
+                lines.until_more(came, 50);
+            }
+        }
+    }
+    finish_exact(name, lines, count);
+}
+
+#[test]
+fn servers_of_three_may_be_killed_one_and_all() {
+    let (service, name, count) = ("struck", "over-three", 6_000);
+    kubectl::apply(&services::service(service));
+    kubectl::until("isbsvc", service, "healthy", services::is_healthy);
+    let mut manifest = pipeline(name, vec![numbers(count, RATE), map(1, &[], json!({})), log()]);
+    manifest["spec"]["interStepBufferServiceName"] = json!(service);
+    let lines = Lines::of_sink(name);
+    kubectl::apply(&manifest);
+    kubectl::rolled_out(name);
+    lines.until_more(0, 100);
+    let server = |number: u32| format!("isbsvc-{service}-js-{number}");
+    // The kubelet starts a container again at once the first time only.
+    for victims in [&[0, 1, 2][..], &[1]] {
+        let pods: Vec<String> = victims.iter().map(|number| server(*number)).collect();
+        let before: Vec<Option<u64>> = pods.iter().map(|pod| restarts(pod)).collect();
+        let killed = lines::now_nanos();
+        let processes: Vec<u32> = pods.iter().flat_map(|pod| processes_of("POD_NAME", pod)).collect();
+        if processes.is_empty() {
+            let why = "the processes of the node cannot be seen from here";
+            skipped("servers_of_three_may_be_killed_one_and_all", why);
+            break;
+        }
+        for process in processes {
+            signal(process, Signal::SIGKILL).expect("the process can be killed");
+        }
+        for (pod, before) in pods.iter().zip(before) {
+            wait::within(LIMIT, &format!("{pod} is started again"), || {
+                (restarts(pod) > before).then_some(())
+            });
+        }
+        kubectl::until("isbsvc", service, "healthy again", services::is_healthy);
+        let came = lines.len();
+        lines.until_more(came, 100);
+        println!(
+            "{} of three servers killed: nothing came for {:?}",
+            pods.len(),
+            longest_gap(&lines, killed)
+        );
+    }
+    lines.until_complete(count, LIMIT);
+    lines.assert_exact(count);
+    drop(lines);
+    kubectl::delete("pipeline", name, PIPELINE);
+    kubectl::run(&["delete", "isbsvc", service]);
+}
+
+/// How often the containers of a pod were started again.
+fn restarts(pod: &str) -> Option<u64> {
+    let pod = kubectl::get("pod", pod)?;
+    let statuses = pod["status"]["containerStatuses"].as_array()?;
+    Some(statuses.iter().filter_map(|status| status["restartCount"].as_u64()).sum())
+}
+
+/// The longest time without a message since a moment.
+fn longest_gap(lines: &Lines, since_nanos: i128) -> Duration {
+    let all = lines.all();
+    let times = all.iter().map(|line| line.at_nanos).filter(|at| *at >= since_nanos);
+    let times: Vec<i128> = std::iter::once(since_nanos).chain(times).collect();
+    let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    Duration::from_nanos(u64::try_from(gap).unwrap_or_default())
 }
 
 #[test]

@@ -16,7 +16,8 @@ use crate::{kubectl, manifests};
 const LABEL: &str = "numaflow.numaproj.io/isbsvc-name";
 const SERVERS: i64 = 3;
 
-fn service(name: &str) -> Value {
+/// A service of three servers.
+pub(crate) fn service(name: &str) -> Value {
     json!({
         "apiVersion": "numaflow.numaproj.io/v1alpha1",
         "kind": "InterStepBufferService",
@@ -35,7 +36,7 @@ fn health(service: &Value) -> Option<(String, String)> {
     Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
 }
 
-fn is_healthy(service: &Value) -> bool {
+pub(crate) fn is_healthy(service: &Value) -> bool {
     health(service) == Some(("True".to_owned(), "Healthy".to_owned()))
 }
 

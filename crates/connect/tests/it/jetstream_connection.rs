@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::StreamExt as _;
 use lane::broker::{Broker, Consume, Delivery, Expect, Failure, Publish, StreamName};
 use smol_str::SmolStr;
 use tidegate_connect::buffer::jetstream::{
@@ -350,5 +351,41 @@ fn a_silent_server_is_noticed_and_everything_goes_on_when_it_speaks_again() {
         assert!(second > first);
         // Whichever of the two it is: it is stored once.
         assert_eq!(nats.state(&stream).await.unwrap().messages, 2);
+    });
+}
+
+#[test]
+fn a_question_is_asked_again_while_nobody_in_the_lead_hears_it() {
+    let name = "jetstream_connection::a_question_is_asked_again_while_nobody_in_the_lead_hears_it";
+    let Some(server) = nats::own(name, &Options { jetstream: false, ..Options::default() }) else { return };
+    block_on(async {
+        // Stands for servers without a leader, which take questions and say nothing, until they have elected one.
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let leader = options.connect(server.url()).await.unwrap();
+        let mut questions = leader.subscribe("$JS.API.>").await.unwrap();
+        leader.flush().await.unwrap();
+        let elected = async {
+            let mut unheard = 0;
+            while let Some(question) = questions.next().await {
+                let is_account = question.subject.as_str() == "$JS.API.INFO";
+                if !is_account && unheard < 2 {
+                    unheard += 1;
+                    continue;
+                }
+                let state = r#"{"messages": 1, "bytes": 10, "first_seq": 7, "last_seq": 7}"#;
+                let answer =
+                    format!(r#"{{"config": {{}}, "created": "2026-01-01T00:00:00Z", "state": {state}}}"#);
+                leader.publish(question.reply.unwrap(), answer.into()).await.unwrap();
+                leader.flush().await.unwrap();
+            }
+        };
+        let asks = async {
+            let nats = Nats::connect(&Settings::to(&server.url())).await.unwrap();
+            nats.state(&SmolStr::new("led")).await.unwrap()
+        };
+        tokio::select! {
+            state = timeout(PATIENCE, asks) => assert_eq!(state.unwrap().last, 7),
+            () = elected => panic!("nobody asks any more"),
+        }
     });
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectErrorKind, Event, HeaderMap, Message, ServerError, StatusCode, Subject};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use lane::broker::Failure;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,6 +32,8 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(2);
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a question that may be asked twice waits for its answer before it is.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to connect.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Requests whose answers are on their way may have so many bytes; more wait until others are answered.
@@ -320,14 +323,24 @@ impl Link {
         Ok(message)
     }
 
-    /// Asks JetStream something in JSON.
+    /// Asks JetStream something in JSON, which may be asked twice. Servers that have no leader say nothing, so it is asked
+    /// again for as long as no answer comes: one that is elected meanwhile is heard at once.
     pub(super) async fn inquire<T: DeserializeOwned>(
         &self,
         subject: String,
         wish: &impl Serialize,
         patience: Duration,
     ) -> Result<Result<T, Refusal>, Failure> {
-        let answer = self.ask(api::question(subject, wish, patience)).await?;
+        let mut asked = FuturesUnordered::new();
+        let answer = loop {
+            asked.push(self.ask(api::question(subject.clone(), wish, patience)));
+            tokio::select! {
+                biased;
+                // The first one gives up before the others do.
+                Some(answer) = asked.next() => break answer?,
+                () = tokio::time::sleep(ASK_AGAIN) => {}
+            }
+        };
         api::read(&answer.payload)
     }
 
