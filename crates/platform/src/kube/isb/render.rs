@@ -308,7 +308,7 @@ fn main(servers: &Servers) -> Container {
         ]),
         resources: said.resources.clone(),
         // What a server says last is why it has ended, and so it gets into the status.
-        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        termination_message_policy: Some(container::LAST_WORDS.to_owned()),
         security_context: Some(security::own(said.security_context.as_ref())),
         startup_probe: Some(alive("/healthz?js-server-only=true", STARTUP)),
         readiness_probe: Some(probe::with_numbers(

@@ -226,8 +226,12 @@ pub(in crate::kube) fn trouble(status: &PodStatus) -> Option<String> {
     })
 }
 
+/// Only the last line is repeated: where a program left no message, the kubelet takes the end of its log for one.
 fn ended(code: i32, reason: Option<&str>, message: Option<&str>) -> String {
-    let said = message.map(|message| format!(": {}", message.trim())).unwrap_or_default();
+    let lines = message.into_iter().flat_map(str::lines).map(str::trim);
+    // A hint of Rust's about its backtraces is no reason.
+    let last = lines.rev().find(|line| !line.is_empty() && !line.starts_with("note: "));
+    let said = last.map(|line| format!(": {line}")).unwrap_or_default();
     match reason {
         Some(reason) if reason != "Error" => format!("it ended with code {code} ({reason}){said}"),
         _ => format!("it ended with code {code}{said}"),

@@ -124,7 +124,9 @@ fn a_container_that_crashes_says_why() {
     crashing["initContainerStatuses"] = json!([{
         "name": "udf", "image": "", "imageID": "", "ready": false, "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
-        "lastState": {"terminated": {"exitCode": 3, "reason": "Error", "message": "no model\n"}},
+        "lastState": {"terminated": {
+            "exitCode": 3, "reason": "Error", "message": "starting\nno model\nnote: run with RUST_BACKTRACE=1\n",
+        }},
     }]);
     let facts = Facts::of(&key(), &scope(vec![pod("a", 0, &crashing)]), NOW);
     let found = &facts.workers["cat"][&worker(0)];

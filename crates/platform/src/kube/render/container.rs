@@ -11,6 +11,8 @@ use super::{Settings, env, probe, security};
 use crate::kube::names::{METRICS_PORT, NUMA};
 use crate::local::program::UserContainer;
 
+/// Whoever ends with an error and leaves no message has the end of its log for one.
+pub(in crate::kube) const LAST_WORDS: &str = "FallbackToLogsOnError";
 /// When the liveness of user code is asked for, in seconds: the first wait, the period, the time for an answer, failures.
 const SIDECAR_LIVENESS: (i32, i32, i32, i32) = (30, 60, 30, 5);
 
@@ -31,6 +33,7 @@ pub(super) fn own(
         env_from: Some(said.env_from).filter(|sources| !sources.is_empty()),
         resources: Some(merged(&settings.resources, said.resources.as_ref())),
         security_context: Some(security::own(said.security_context.as_ref())),
+        termination_message_policy: Some(LAST_WORDS.to_owned()),
         ..Container::default()
     }
 }
@@ -67,6 +70,7 @@ pub(super) fn user(
         liveness_probe: Some(probe::with_numbers(liveness, said.liveness_probe.as_ref())),
         ports: Some(said.ports.clone()).filter(|ports| !ports.is_empty()),
         restart_policy: Some("Always".to_owned()),
+        termination_message_policy: Some(LAST_WORDS.to_owned()),
         ..Container::default()
     }
 }
