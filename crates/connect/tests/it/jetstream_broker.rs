@@ -2,7 +2,7 @@
 //! [`lane::broker`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -494,7 +494,10 @@ fn consumers_of_large_messages_cost_a_slow_process_no_connection() {
         // What else the process has to do leaves it little time to read its connection.
         let busy = async {
             loop {
-                std::thread::sleep(Duration::from_millis(5));
+                let until = Instant::now() + Duration::from_millis(5);
+                while Instant::now() < until {
+                    std::hint::spin_loop();
+                }
                 yield_now().await;
             }
         };
