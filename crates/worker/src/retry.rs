@@ -73,6 +73,8 @@ enum Event {
     Cut,
     /// One message is given up: it stays in the slot.
     GivenUp,
+    /// A message was not written because the unit may have another owner.
+    Doubted,
     Due,
     /// More may begin.
     More,
@@ -231,6 +233,7 @@ impl Hand {
     async fn next(
         &mut self,
         settling: &mut Settling,
+        leaving: &Leaving,
         finish: Option<&CancellationToken>,
     ) -> Result<Event, Error> {
         let reads = finish.is_some() && self.may_read();
@@ -256,6 +259,7 @@ impl Hand {
             taken = settling.settled() => Ok(Event::Settled(taken?)),
             Some((sequence, processed)) = trying.next(), if !trying.is_empty() => match processed {
                 Err(error) if error.class() == Class::Lost && cut.is_cancelled() => Ok(Event::Cut),
+                Err(error) if error.class() == Class::Lost && leaving.is_in_doubt() => Ok(Event::Doubted),
                 Err(error) if error.class() == Class::Lost && asked() => Ok(Event::GivenUp),
                 processed => Ok(Event::Tried(sequence, processed?)),
             },
@@ -291,8 +295,10 @@ impl RetryLoop {
         let leaving = Leaving::on(finish.clone(), Hold::on(stage.lease.clone()));
         let mut hand = Hand::empty(reader, progress, bytes_max, gate, stage.cut.clone());
         let mut settling = Settling::Idle(tail);
-        let mut finishing = false;
+        // What is in hand is finished; what it comes to then.
+        let mut end = None;
         loop {
+            let finishing = end.is_some();
             if !finishing {
                 hand.try_due(&stage, &leaving);
                 hand.move_up();
@@ -303,6 +309,10 @@ impl RetryLoop {
                     let taken = Load::of(&bundle);
                     Settling::Busy { future: Box::pin(tail.settle(bundle, hand.floor.set())), taken }
                 }
+                // What was written outside is committed by now, unless somebody else has the unit indeed.
+                Settling::Idle(_) if end == Some(End::Lost) && hand.trying.is_empty() => {
+                    return Ok(End::Lost);
+                }
                 Settling::Idle(tail) if finishing && hand.trying.is_empty() => {
                     let answers = tail.release().await?;
                     assert!(answers.is_none(), "a slot has no source");
@@ -311,20 +321,24 @@ impl RetryLoop {
                 other => other,
             };
             gauge.rests(hand.rests_until(&settling));
-            match hand.next(&mut settling, (!finishing).then_some(&finish)).await? {
+            match hand.next(&mut settling, &leaving, (!finishing).then_some(&finish)).await? {
                 Event::Settled(taken) => gauge.progress(taken.messages, hand.floor.position()),
                 Event::Tried(sequence, processed) => {
                     hand.done.push(sequence);
                     Tail::report(&metrics, hand.ready.push(processed, bytes_max));
                 }
                 Event::Finish => {
-                    finishing = true;
+                    end = Some(End::Released);
                     let left: usize = hand.waiting.values().map(|waiting| waiting.messages.len()).sum();
                     gauge.forgot(left as u64);
                     hand.gate = None;
                 }
+                Event::Doubted => {
+                    end = Some(End::Lost);
+                    hand.gate = None;
+                }
                 Event::Cut => {
-                    finishing = true;
+                    end = Some(End::Released);
                     hand.trying.clear();
                     hand.gate = None;
                 }

@@ -114,8 +114,8 @@ enum Event {
     Finish,
     /// What is not done is given up.
     Cut,
-    /// A batch is given up, and with it what comes behind it.
-    GivenUp,
+    /// A batch is given up, and with it what comes behind it: the unit is to be released, or may have another owner.
+    GivenUp(End),
     /// It is time to ask the source how much waits outside.
     Look,
     Read(Read),
@@ -271,7 +271,8 @@ impl Hand {
             taken = settling.settled() => Ok(Event::Settled(taken?)),
             Some(processed) = processing.next(), if !processing.is_empty() => match processed {
                 Err(error) if error.class() == Class::Lost && cut.is_cancelled() => Ok(Event::Cut),
-                Err(error) if error.class() == Class::Lost && leaving.has_given_up() => Ok(Event::GivenUp),
+                Err(error) if error.class() == Class::Lost && leaving.has_given_up() => Ok(Event::GivenUp(End::Released)),
+                Err(error) if error.class() == Class::Lost && leaving.is_in_doubt() => Ok(Event::GivenUp(End::Lost)),
                 processed => Ok(Event::Processed(processed?)),
             },
             () = finishes => Ok(Event::Finish),
@@ -305,6 +306,13 @@ impl Hand {
         gauge.forgot(self.forget());
         self.gate = None;
         gauge.rests(None);
+    }
+
+    /// Nothing more begins, and of what is in hand only that counts which comes before what has failed now.
+    fn leave_a_gap(&mut self, gauge: &Gauge) {
+        self.gap = true;
+        self.wind_up(gauge);
+        self.queued.clear();
     }
 
     /// Ends the unit: gives it up, and leaves the source to be read again, unless it gave what nobody commits here.
@@ -365,6 +373,8 @@ impl UnitLoop {
                     position = bundle.end;
                     Settling::Busy { future: Box::pin(tail.settle(bundle, Vec::new())), taken }
                 }
+                // What was written outside is committed by now, unless somebody else has the unit indeed.
+                Settling::Idle(_) if hand.is_empty() && end == Some(End::Lost) => return Ok(End::Lost),
                 Settling::Idle(tail) if hand.is_empty() && end.is_some() => {
                     hand.release(tail, &rest).await?;
                     return Ok(end.unwrap_or(End::Released));
@@ -390,11 +400,9 @@ impl UnitLoop {
                     end = Some(End::Released);
                     hand.wind_up(&gauge);
                 }
-                Event::GivenUp => {
-                    end = Some(End::Released);
-                    hand.gap = true;
-                    hand.wind_up(&gauge);
-                    hand.queued.clear();
+                Event::GivenUp(then) => {
+                    end = Some(then);
+                    hand.leave_a_gap(&gauge);
                 }
                 Event::Cut => {
                     end = Some(End::Released);
