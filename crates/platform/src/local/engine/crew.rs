@@ -3,7 +3,7 @@
 //! only workers that are ready, have a share and were not told to go are meant to own anything more.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::resolve::VertexKind;
@@ -14,7 +14,7 @@ use model::{Incarnation, Name, Unit};
 use plan::Time;
 use plan::seen::{Signals, WorkerName, WorkerState};
 use tokio::sync::{Notify, Semaphore, watch};
-use worker::{Metrics, Watermark};
+use worker::Watermark;
 
 use super::member::{Found, Life, Member, Shown, Wish};
 use super::parts::{Division, Kept, Parts, Ways};
@@ -61,7 +61,6 @@ pub(super) struct Crew {
     /// What only one worker can have at a time.
     exclusive: Option<(Arc<Semaphore>, &'static str)>,
     alone: Option<&'static str>,
-    metrics: BTreeMap<u16, Arc<OnceLock<Arc<Metrics>>>>,
     gone: VecDeque<Reported>,
     gone_total: u64,
 }
@@ -152,7 +151,6 @@ impl Crew {
             watermark: Watermark::default(),
             exclusive: exclusive(part.source).map(|why| (Arc::new(Semaphore::new(1)), why)),
             alone: alone(part.source),
-            metrics: BTreeMap::new(),
             gone: VecDeque::new(),
             gone_total: 0,
         }
@@ -214,7 +212,6 @@ impl Crew {
             None => return Err(unknown()),
         };
         let replica = replica_number(name)?;
-        let metrics = self.metrics.entry(replica).or_default().clone();
         let shown = Shown::new(self.changed.clone());
         let (wish, told) = watch::channel(Wish::Run);
         let incidents = Incidents::new(self.name.clone(), replica);
@@ -234,7 +231,6 @@ impl Crew {
             name: name.clone(),
             replica,
             vertex: self.name.clone(),
-            metrics,
             incidents,
             watermark: self.watermark.clone(),
             alone: self.exclusive.clone(),

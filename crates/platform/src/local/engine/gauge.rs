@@ -87,21 +87,19 @@ impl Gauges {
 
     fn sample(&mut self, crews: &BTreeMap<String, Crew>) {
         let elapsed = self.sampled.elapsed();
-        let fresh = elapsed >= INTERVAL_MIN;
+        if elapsed < INTERVAL_MIN {
+            return;
+        }
+        let per_second =
+            |after: u64, before: u64| after.saturating_sub(before) as f64 / elapsed.as_secs_f64();
         for (name, crew) in crews {
             let Signals { read, written, .. } = crew.totals(&crew.signals());
             let sample = self.samples.entry(name.clone()).or_default();
-            if fresh {
-                let per_second =
-                    |after: u64, before: u64| after.saturating_sub(before) as f64 / elapsed.as_secs_f64();
-                sample.read_rate = per_second(read, sample.read);
-                sample.write_rate = per_second(written, sample.written);
-                (sample.read, sample.written) = (read, written);
-            }
+            sample.read_rate = per_second(read, sample.read);
+            sample.write_rate = per_second(written, sample.written);
+            (sample.read, sample.written) = (read, written);
         }
-        if fresh {
-            self.sampled = Instant::now();
-        }
+        self.sampled = Instant::now();
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use connect::incident::{Incident, Incidents};
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use worker::wire::{Surroundings, wire};
-use worker::{Ended, Hand, Metrics, Watermark, Worker};
+use worker::{Ended, Hand, Watermark, Worker};
 
 use super::Error;
 use super::apart::Apart;
@@ -217,8 +217,6 @@ pub(super) struct Member {
     pub(super) name: WorkerName,
     pub(super) replica: u16,
     pub(super) vertex: Name,
-    /// What its lives here count, whichever was first; those elsewhere count for themselves.
-    pub(super) metrics: Arc<OnceLock<Arc<Metrics>>>,
     pub(super) incidents: Incidents,
     pub(super) watermark: Watermark,
     /// What only one worker can have, and why.
@@ -419,7 +417,8 @@ impl Member {
             buffer: self.parts.buffer.clone(),
             incarnation,
             watermark: self.watermark.clone(),
-            metrics: self.metrics().clone(),
+            // Every life counts on where the one before has ended.
+            metrics: self.parts.families.resolve(&self.parts.who(&self.kept.settings), self.replica),
             stand_ins,
             lease: self.parts.lease.clone(),
         };
@@ -427,14 +426,6 @@ impl Member {
         let (worker, handle) = Worker::new(wired.setup);
         self.shown.change(|inner| (inner.has_opened, inner.urls) = (true, wired.urls));
         Ok((worker, Life { incarnation, handle: Arc::new(handle) }))
-    }
-
-    fn metrics(&self) -> &Arc<Metrics> {
-        let resolve = || {
-            let who = self.parts.who(&self.kept.settings);
-            self.parts.families.resolve(&who, self.replica)
-        };
-        self.metrics.get_or_init(resolve)
     }
 
     /// Returns when the worker shall end without finishing everything, with the time it has for that.
