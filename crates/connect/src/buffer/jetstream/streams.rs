@@ -315,8 +315,10 @@ impl Nats {
 
     /// Removes a stream and everything in it. Says whether it was there.
     pub async fn delete_stream(&self, stream: &StreamName) -> Result<bool, Error> {
-        let deleted = self.ask::<api::Done>(api::stream("DELETE", stream), &json!({})).await;
-        match deleted.map_err(server("delete", stream))? {
+        // Asked only once: whoever asks again hears that it is not there.
+        let question = api::question(api::stream("DELETE", stream), &json!({}), REQUEST_PATIENCE);
+        let answer = self.link.ask(question).await.map_err(server("delete", stream))?;
+        match api::read::<api::Done>(&answer.payload).map_err(server("delete", stream))? {
             Ok(api::Done {}) => Ok(true),
             Err(refusal) if refusal.is_no_stream() => Ok(false),
             Err(refusal) => Err(server("delete", stream)(self.refused(&refusal, stream))),
