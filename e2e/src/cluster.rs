@@ -11,12 +11,11 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Client, free_address};
-use crate::lab::{Lab, signal, tidegate};
+use crate::lab::{Lab, signal, signal_group, tidegate};
 use crate::manifest::Pipeline;
 use crate::wait;
 
@@ -56,11 +55,8 @@ impl Pod {
 
     fn end_user_code(&mut self) {
         for mut child in self.user_code.drain(..) {
-            // The program and whatever has started it.
-            let group = i32::try_from(child.id()).map(Pid::from_raw);
-            if group.is_ok_and(|group| killpg(group, Signal::SIGKILL).is_err()) {
-                // All of it has ended already.
-            }
+            // The program and whatever has started it; all of it may have ended already.
+            drop(signal_group(child.id(), Signal::SIGKILL));
             drop(child.wait());
         }
     }

@@ -278,8 +278,7 @@ impl Run {
 
     /// What a terminal does: everybody in the foreground hears it.
     fn ctrl_c(&self) -> Result<()> {
-        let group = i32::try_from(self.child.id()).context("a process number")?;
-        killpg(Pid::from_raw(group), Signal::SIGINT).context("interrupt tidegate")
+        signal_group(self.child.id(), Signal::SIGINT)
     }
 
     /// Waits for its end.
@@ -303,6 +302,12 @@ impl Drop for Run {
 pub fn signal(pid: u32, signal: Signal) -> Result<()> {
     let pid = i32::try_from(pid).context("a process number")?;
     kill(Pid::from_raw(pid), signal).with_context(|| format!("send {signal} to {pid}"))
+}
+
+/// Sends a signal to a process and everybody in its group.
+pub fn signal_group(leader: u32, signal: Signal) -> Result<()> {
+    let group = i32::try_from(leader).context("a process number")?;
+    killpg(Pid::from_raw(group), signal).with_context(|| format!("send {signal} to group {group}"))
 }
 
 /// Processes whose command line has this text: user code that a run has started.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::kubectl::{self, LIMIT, ask_for};
 use crate::lines::Lines;
-use crate::manifests::{PIPELINE, drop_claim, kept_numbers, log, map, pipeline};
+use crate::manifests::{PIPELINE, drop_claim, finish_exact, kept_numbers, log, map, pipeline};
 use crate::pausing::assert_drained;
 use crate::watch::Watch;
 
@@ -94,20 +94,17 @@ impl Running {
 
     /// Goes on after the pause; every number that there is arrives once, unless nothing ever reads.
     fn finish(self) {
-        let Self { cell, name, lines } = &self;
-        if cell.reads() {
-            ask_for(name, "Running");
-            if is_map_at_zero(*cell) {
-                self.scale_map(1);
-            }
-            let (count, _) = terms(*cell);
-            lines.until_complete(count, LIMIT);
-            lines.assert_exact(count);
-        } else {
-            assert_eq!(lines.len(), 0, "{cell}: something came out of nothing");
+        if !self.cell.reads() {
+            assert_eq!(self.lines.len(), 0, "{}: something came out of nothing", self.cell);
+            kubectl::delete("pipeline", &self.name, PIPELINE);
+            drop_claim(&self.name);
+            return;
         }
-        kubectl::delete("pipeline", name, PIPELINE);
-        drop_claim(name);
+        ask_for(&self.name, "Running");
+        if is_map_at_zero(self.cell) {
+            self.scale_map(1);
+        }
+        finish_exact(&self.name, self.lines, terms(self.cell).0);
     }
 
     fn scale_map(&self, replicas: u32) {

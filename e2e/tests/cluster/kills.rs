@@ -19,6 +19,8 @@ use crate::watch::Watch;
 const RATE: u64 = 100;
 /// The longest that a message may be under way when a process dies; the goal is 8 s.
 const LATENCY_MAX: Duration = Duration::from_secs(20);
+/// Why a test is passed over.
+const NOT_SEEN: &str = "the processes of the node cannot be seen from here";
 /// The variable that tells of which user container a process is.
 const USER_CONTAINER: &str = "NUMAFLOW_UD_CONTAINER_TYPE";
 
@@ -65,7 +67,7 @@ fn processes_of_ours_may_be_killed() {
         let pod = pod_of(name, vertex);
         let killed = lines::now_nanos();
         if !kill(&pod, None) {
-            skipped("processes_of_ours_may_be_killed", "the processes of the node cannot be seen from here");
+            skipped("processes_of_ours_may_be_killed", NOT_SEEN);
             break;
         }
         kubectl::until("pod", &pod, "started again", |pod| {
@@ -101,10 +103,7 @@ fn a_users_process_may_be_killed_and_the_others_go_on() {
     let pod = pod_of(name, "cat");
     let killed = lines::now_nanos();
     if !kill(&pod, Some("udf")) {
-        skipped(
-            "a_users_process_may_be_killed_and_the_others_go_on",
-            "the processes of the node cannot be seen",
-        );
+        skipped("a_users_process_may_be_killed_and_the_others_go_on", NOT_SEEN);
     }
     lines.until_complete(count, LIMIT);
     println!("user code was killed: longest way of a message {:?}", slowest(&lines, killed));
@@ -193,7 +192,7 @@ fn controller_and_daemon_may_die_at_each_write_of_a_pause() {
                     }
                     if written.replace(status.clone()).is_some_and(|before| before != *status) {
                         if !kill_hard(who) {
-                            skipped(test, "the processes of the node cannot be seen from here");
+                            skipped(test, NOT_SEEN);
                         }
                         kills += 1;
                     }
@@ -230,8 +229,7 @@ fn servers_of_three_may_be_killed_one_and_all() {
         let killed = lines::now_nanos();
         let processes: Vec<u32> = pods.iter().flat_map(|pod| processes_of("POD_NAME", pod)).collect();
         if processes.is_empty() {
-            let why = "the processes of the node cannot be seen from here";
-            skipped("servers_of_three_may_be_killed_one_and_all", why);
+            skipped("servers_of_three_may_be_killed_one_and_all", NOT_SEEN);
             break;
         }
         for process in processes {
