@@ -121,16 +121,19 @@ impl Gates {
     /// Notes what another process says of a unit.
     pub(crate) fn hear(&self, unit: &UnitId, epoch: Epoch, commit: u64) {
         self.note_commit(unit, commit);
-        let gates = self.all.lock().expect("nothing panics while gates are locked");
-        let Some(gate) = gates.get(unit).cloned() else { return };
-        drop(gates);
-        gate.raise(0, epoch);
+        if let Some(gate) = self.gate(unit) {
+            gate.raise(0, epoch);
+        }
         let mut reached = self.reached.lock().expect("nothing panics while progress is noted");
         if reached.get(unit).is_some_and(|reached| reached.epoch < epoch) {
             reached.remove(unit);
             drop(reached);
             self.own.lock().expect("nothing panics while owned units are noted").remove(unit);
         }
+    }
+
+    fn gate(&self, unit: &UnitId) -> Option<Arc<Gate>> {
+        self.all.lock().expect("nothing panics while gates are locked").get(unit).cloned()
     }
 
     /// Whether this process has the latest claim that it knows of.
@@ -150,6 +153,21 @@ impl Gates {
             .expect("nothing panics while progress is noted")
             .insert(holding.unit().clone(), reached);
         self.moved.ring();
+    }
+
+    /// Takes over what another life of this process has said of units, for as long as nobody says anything later.
+    pub(crate) fn keep_saying(&self, word: Vec<(UnitId, Reached)>) {
+        for (unit, said) in word {
+            self.note_commit(&unit, said.commit);
+            let known = self.gate(&unit).map_or(0, |gate| gate.epoch.load(Ordering::SeqCst));
+            let mut reached = self.reached.lock().expect("nothing panics while progress is noted");
+            if said.epoch.0 >= known {
+                let kept = reached.entry(unit).or_insert_with(|| said.clone());
+                if (kept.epoch, kept.commit) < (said.epoch, said.commit) {
+                    *kept = said;
+                }
+            }
+        }
     }
 
     fn note_commit(&self, unit: &UnitId, commit: u64) {

@@ -265,6 +265,8 @@ impl<B: Broker> Buffer for Lanes<B> {
             vertex.ids.adopt(wish.unit.unit);
         }
         let pen = claim(inner, &wish).await?;
+        // Another claim of this process may have overtaken it, and have moved on from what this one found.
+        pen.holding.check()?;
         // What a former owner had reserved and not committed is nobody's.
         vertex.ids.let_go_before(wish.unit.unit, pen.holding.claim);
         let progress = pen.progress.clone();

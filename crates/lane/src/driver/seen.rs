@@ -8,7 +8,7 @@ use model::{Epoch, Slot, Unit, UnitId};
 use smol_str::SmolStr;
 
 use super::pumps::{Listening, listen};
-use crate::broker::{Broker, Failure, Message, Publish};
+use crate::broker::{Broker, Expect, Failure, Message, Publish};
 use crate::gate::Reached;
 use crate::lanes::Inner;
 use crate::link::Pauses;
@@ -62,11 +62,13 @@ fn read(fields: &mut Fields<'_>) -> Result<(UnitId, Reached), Error> {
     Ok((UnitId { vertex, unit }, Reached { epoch, commit, progress: fields.progress()? }))
 }
 
-/// Says how far the units of this process are, whenever that changes.
+/// Says how far the units of this process are, whenever that changes. Each word takes the place of the one before, by
+/// compare-and-set: else one that the broker holds up would come last, and nobody would say again what it undid.
 pub(super) async fn say<B: Broker>(inner: &Inner<B>) {
     let Ok(state) = inner.stream(&StreamId::Notes) else { return };
     let subject = names::seen(&state.name, &inner.settings.process);
     let mut said = std::collections::BTreeMap::new();
+    let mut last = 0;
     let mut pauses = Pauses::without_end();
     loop {
         let moved = inner.gates.moved.listen();
@@ -79,29 +81,36 @@ pub(super) async fn say<B: Broker>(inner: &Inner<B>) {
         let publish = Publish {
             stream: state.name.clone(),
             subject: subject.clone(),
-            expect: None,
+            expect: Some(Expect { filter: subject.clone(), last }),
             meta: Bytes::new(),
             payload: encode(&reached),
         };
         match inner.link.publish(publish).await {
-            Ok(_) => {
-                said = reached;
+            Ok(sequence) => {
+                (said, last) = (reached, sequence);
                 pauses = Pauses::without_end();
                 inner.link.broker.sleep(EVERY).await;
+                continue;
+            }
+            Err(Failure::Refused) => {
+                // Another life of this process has spoken, or this one without an answer.
+                if let Ok(word) = inner.link.last(&state.name, &subject, Pauses::at_most(0)).await {
+                    last = word.as_ref().map_or(0, |word| word.sequence);
+                    let word = word.and_then(|word| decode(&word.payload).ok());
+                    inner.gates.keep_saying(word.unwrap_or_default());
+                }
             }
             // What has not been heard is said again, with what is true by then.
             Err(
-                Failure::Refused
-                | Failure::Full
+                Failure::Full
                 | Failure::TooLarge { .. }
                 | Failure::Unanswered(_)
                 | Failure::Unavailable(_)
                 | Failure::NoStream(_)
                 | Failure::Denied(_),
-            ) => {
-                inner.link.pause(&mut pauses).await;
-            }
+            ) => {}
         }
+        inner.link.pause(&mut pauses).await;
     }
 }
 

@@ -74,12 +74,15 @@ fn a_stream_that_lost_its_end_is_hardly_ever_passed_over() {
 }
 
 /// Kept because each of them showed something that had been overlooked: what a new process has not heard yet, a broker
-/// that repeats sequences, and writers that wait for the room that only a claim tells them of.
+/// that repeats sequences, writers that wait for the room that only a claim tells them of, a word of how far a reader is
+/// that a late one took the place of, and a claim that returns after another of its process has moved on.
 #[test]
 fn lives_that_went_wrong_once_go_well() {
     let test = "lives_that_went_wrong_once_go_well";
     all(test, &[511], |seed| live(seed, Plan::drawn(seed).with_streams_made_again()));
     all(test, &[94, 386, 511], |seed| live(seed, Plan::drawn(seed).with_rewound_streams()));
+    all(test, &[4976], |seed| live(seed, Plan::drawn(seed)));
+    all(test, &[2459, 18237], |seed| live(seed, Plan::drawn(seed).with_full_retry_slots()));
 }
 
 /// What consumers lose on the way does not show in their numbers: frames name what lies before them in their lane, so
