@@ -5,8 +5,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use api::{Checked, InterStepBufferService, Pipeline};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args as ClapArgs;
+use connect::buffer::jetstream::config::BufferConfig;
 use connect::buffer::jetstream::{Login, Settings, Trust};
+use serde_json::{Value, json};
 
 use crate::environment::Environment;
 
@@ -111,5 +116,38 @@ pub(crate) fn from_environment(environment: &Environment) -> Result<Settings> {
     if let Some(file) = get("TIDEGATE_ISB_CA") {
         settings.tls.trust = Trust::Authority(PathBuf::from(file));
     }
+    if let Some(text) = stream_config(environment)? {
+        // Whoever wrote it was told of what is not used.
+        (settings.streams, _) = BufferConfig::read(&text).with_context(|| format!("use {SERVICE_CONFIG}"))?;
+    }
     Ok(settings)
+}
+
+/// Where a controller says what a buffer service is like.
+const SERVICE_CONFIG: &str = "NUMAFLOW_ISBSVC_CONFIG";
+
+/// What the environment says of all streams.
+pub(crate) fn stream_config(environment: &Environment) -> Result<Option<String>> {
+    let Some(text) = environment.variable(SERVICE_CONFIG) else { return Ok(None) };
+    let bytes =
+        STANDARD.decode(text).with_context(|| format!("understand {SERVICE_CONFIG}: it is base64"))?;
+    let config: Value =
+        serde_json::from_slice(&bytes).with_context(|| format!("understand {SERVICE_CONFIG}: it is JSON"))?;
+    Ok(config["jetstream"]["streamConfig"].as_str().map(str::to_owned))
+}
+
+/// The same as a child reads it.
+pub(crate) fn stream_config_variable(text: &str) -> (String, String) {
+    let config = json!({"jetstream": {"streamConfig": text}});
+    (SERVICE_CONFIG.to_owned(), STANDARD.encode(config.to_string()))
+}
+
+/// What a pipeline's buffer service says of all streams, if it is among those that were read.
+pub(crate) fn buffer_config(
+    services: &[Box<Checked<InterStepBufferService>>],
+    pipeline: &Checked<Pipeline>,
+) -> Option<String> {
+    let name = api::resolve::pipeline(pipeline).inter_step_buffer_service;
+    let own = services.iter().find(|service| service.name() == name)?;
+    own.spec.jetstream.as_ref()?.buffer_config.clone()
 }

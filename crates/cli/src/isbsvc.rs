@@ -71,7 +71,7 @@ struct Wanted {
 
 impl Wanted {
     fn read(place: &PlaceArgs, environment: &Environment) -> Result<Self> {
-        let mut config_text = of_service_config(environment)?;
+        let mut config_text = isb::stream_config(environment)?;
         let pipeline = if !place.buffers.is_empty() {
             None
         } else if place.files.is_empty() {
@@ -139,19 +139,8 @@ fn one_pipeline(inputs: &[(&str, &[u8])]) -> Result<(Box<Checked<Pipeline>>, Opt
     let Some(pipeline) = pipelines.pop().filter(|_| found == 1) else {
         bail!("find the pipeline: the manifests have {found} and one is needed");
     };
-    let name = api::resolve::pipeline(&pipeline).inter_step_buffer_service;
-    let own = services.into_iter().find(|service| service.name() == name);
-    let text = own.and_then(|service| service.spec.jetstream.as_ref()?.buffer_config.clone());
+    let text = isb::buffer_config(&services, &pipeline);
     Ok((pipeline, text))
-}
-
-/// What a controller says of all streams.
-fn of_service_config(environment: &Environment) -> Result<Option<String>> {
-    let Some(text) = environment.variable("NUMAFLOW_ISBSVC_CONFIG") else { return Ok(None) };
-    let bytes = STANDARD.decode(text).context("understand NUMAFLOW_ISBSVC_CONFIG: it is base64")?;
-    let config: Value =
-        serde_json::from_slice(&bytes).context("understand NUMAFLOW_ISBSVC_CONFIG: it is JSON")?;
-    Ok(config["jetstream"]["streamConfig"].as_str().map(str::to_owned))
 }
 
 async fn create(service: &Service) -> Outcome {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use connect::buffer::jetstream::config::BufferConfig;
 use platform::local::engine::{Config, Engine, Processes, Storage};
 use platform::local::namespace::Launcher;
 use platform::local::process::environment::Machine;
@@ -19,7 +20,7 @@ use crate::args::{Durability, LogFormat, RunArgs, RunOptions};
 use crate::environment::Environment;
 use crate::exit::{Failure, Outcome};
 use crate::input::{self, Input};
-use crate::isb::IsbOptions;
+use crate::isb::{self, IsbOptions};
 use crate::logging;
 use crate::screen::Screen;
 
@@ -49,7 +50,8 @@ pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &E
     let host = host(&prepared, &run_dir, options, &screen, environment)?;
     let state_path = state.path().to_owned();
     let is_resumed = state.is_resumed();
-    let Prepared { object, programs, values, mut announcements, .. } = prepared;
+    let Prepared { object, programs, values, mut announcements, buffer_config, .. } = prepared;
+    let storage = storage(&options.isb, options.durability, buffer_config.as_deref(), environment)?;
     let config = Config {
         object,
         values,
@@ -58,7 +60,7 @@ pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &E
         host,
         machine: machine(),
         http_bind: options.http_bind,
-        storage: storage(&options.isb, options.durability, environment)?,
+        storage,
     };
     announcements.extend(exposed(options.http_bind));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -90,21 +92,27 @@ pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &E
     outcome
 }
 
-/// Where frames and positions are kept.
+/// Where frames and positions are kept, and what the user says of streams on a broker.
 pub(crate) fn storage(
     isb: &IsbOptions,
     durability: Durability,
+    buffer_config: Option<&str>,
     environment: &Environment,
 ) -> Result<Storage, Failure> {
-    let Some(server) = isb.broker.settings() else {
+    let Some(mut server) = isb.broker.settings() else {
         return Ok(Storage::Journal(match durability {
             Durability::Disk => journal::Durability::Disk,
             Durability::Os => journal::Durability::Os,
         }));
     };
+    if let Some(text) = buffer_config {
+        (server.streams, _) = BufferConfig::read(text).map_err(Failure::usage)?;
+    }
     let processes = if isb.isolate {
         let program = environment.own_binary.clone().context("find the program of this process")?;
-        Some(Processes { program, environment: isb.broker.environment() })
+        let mut variables = isb.broker.environment();
+        variables.extend(buffer_config.map(isb::stream_config_variable));
+        Some(Processes { program, environment: variables })
     } else {
         None
     };

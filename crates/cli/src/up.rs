@@ -139,7 +139,7 @@ fn open_site(
         host,
         machine: run::machine(),
         http_bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        storage: run::storage(&args.isb, Durability::Disk, environment)?,
+        storage: run::storage(&args.isb, Durability::Disk, None, environment)?,
     };
     Site::open(config).map_err(Failure::usage)
 }

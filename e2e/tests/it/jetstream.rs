@@ -72,7 +72,9 @@ fn a_run_in_processes_shows_its_rates_and_drains_when_a_terminal_interrupts_them
         .vertex("in", "source: {generator: {rpu: 300, duration: 1s}}")
         .vertex("out", &format!("sink: {{file: {{path: {}}}}}", lab.path("out").display()))
         .edge("in", "out");
-    let manifest = lab.write("rates.yaml", &pipeline.text()).unwrap();
+    let service = "apiVersion: numaflow.numaproj.io/v1alpha1\nkind: InterStepBufferService\nmetadata: {name: default}\n\
+                   spec: {jetstream: {version: latest, bufferConfig: \"stream: {maxMsgs: 5000, duplicates: 90s}\"}}";
+    let manifest = lab.write("rates.yaml", &format!("{}\n---\n{service}\n", pipeline.text())).unwrap();
     let run = lab.run(&manifest, &["--isb", &nats.url(), "--isolate"]).unwrap();
     wait::until("messages come out", || (lab.lines("out").len() > 100).then_some(()));
     wait::until("the output shows rates", || {
@@ -82,6 +84,11 @@ fn a_run_in_processes_shows_its_rates_and_drains_when_a_terminal_interrupts_them
     });
     assert!(run.interrupt().unwrap().success(), "{}", lab.log());
     assert!(!lab.log().contains("WARN"), "{}", lab.log());
+    let create =
+        lab::tidegate().args(["isbsvc", "create", "--isb", &nats.url()]).arg(&manifest).output().unwrap();
+    let said = String::from_utf8(create.stdout).unwrap();
+    let are_as_said = said.lines().all(|line| line.ends_with("is as it shall be"));
+    assert!(said.lines().count() > 3 && are_as_said, "streams are made as bufferConfig says: {said}");
 }
 
 #[test]

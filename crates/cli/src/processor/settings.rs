@@ -37,7 +37,7 @@ const RANDOM_BITS: u32 = 22;
 /// How orders come, and where messages lie between vertices.
 pub(super) enum Reach {
     /// On a broker, for vertices of pipelines.
-    Broker(jetstream::Settings),
+    Broker(Box<jetstream::Settings>),
     /// From the daemon, for mono vertices: nothing lies anywhere.
     Daemon(Arc<RemoteMail>),
 }
@@ -118,7 +118,7 @@ impl Settings {
 
 fn reach(environment: &Environment, is_mono: bool) -> Result<Reach> {
     if !is_mono {
-        return Ok(Reach::Broker(isb::from_environment(environment)?));
+        return Ok(Reach::Broker(Box::new(isb::from_environment(environment)?)));
     }
     let need = |name: &str| {
         let found = environment.variable(name);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use api::spec::{HttpPorts, Source};
 use api::{Checked, Complaint, Object as Loaded};
+use connect::buffer::jetstream::config::BufferConfig;
 use platform::local::engine::Object;
 use platform::local::program::{self, Chosen, IMAGE_MAP_FILE, ImageMap, UserContainer, Ways};
 use platform::local::secrets::{self, Kind, Values};
@@ -19,6 +20,7 @@ use crate::args::{RunOptions, ValueOptions};
 use crate::environment::Environment;
 use crate::exit::{Failure, say};
 use crate::input::Input;
+use crate::isb;
 
 /// The largest image map.
 const IMAGE_MAP_BYTES_MAX: u64 = 1024 * 1024;
@@ -41,6 +43,8 @@ pub(super) struct Prepared {
     pub(super) announcements: Vec<String>,
     /// Source vertices that ask callers for a token.
     pub(super) secured: Vec<String>,
+    /// What is said of streams on a broker.
+    pub(super) buffer_config: Option<String>,
 }
 
 pub(super) fn prepare(
@@ -52,6 +56,7 @@ pub(super) fn prepare(
     let mut values = values_of(&options.values).map_err(Failure::usage)?;
     let mut announcements = Vec::new();
     let mut runnable = Vec::new();
+    let mut services = Vec::new();
     for object in objects {
         match object {
             Loaded::Secret(found) => {
@@ -60,10 +65,7 @@ pub(super) fn prepare(
             Loaded::ConfigMap(found) => {
                 values.insert_object(Kind::ConfigMap, &found).map_err(Failure::usage)?;
             }
-            Loaded::InterStepBufferService(service) => announcements.push(format!(
-                "InterStepBufferService {} is the embedded journal of this run",
-                service.name()
-            )),
+            Loaded::InterStepBufferService(service) => services.push(service),
             Loaded::Pipeline(_) | Loaded::MonoVertex(_) | Loaded::ServingPipeline(_) | Loaded::Vertex(_) => {
                 runnable.push(object);
             }
@@ -83,8 +85,22 @@ pub(super) fn prepare(
     if options.open_paths {
         announcements.extend(without_volumes(&programs));
     }
+    let is_on_broker = options.isb.broker.isb.is_some();
+    let stand_in = if is_on_broker { "server of --isb" } else { "embedded journal of this run" };
+    for service in &services {
+        announcements.push(format!("InterStepBufferService {} is the {stand_in}", service.name()));
+    }
+    let buffer_config = match &object {
+        Object::Pipeline(pipeline) if is_on_broker => isb::buffer_config(&services, pipeline),
+        Object::Pipeline(_) | Object::Mono(_) => None,
+    };
+    if let Some(text) = &buffer_config {
+        let (_, warnings) = BufferConfig::read(text).map_err(Failure::usage)?;
+        announcements.extend(warnings);
+    }
     let secured = secured(&object);
-    Ok(Prepared { name: name_of(&object), place, manifest, object, programs, values, announcements, secured })
+    let name = name_of(&object);
+    Ok(Prepared { name, place, manifest, object, programs, values, announcements, secured, buffer_config })
 }
 
 /// The objects of all files, and the first file.

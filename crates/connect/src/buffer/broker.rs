@@ -1,5 +1,5 @@
 //! The buffer of one pipeline on a NATS server, opened with everything that belongs to it. Streams that are missing are
-//! made; those that are there stay as they are. Invariant: dropping what was opened is the death of a process to
+//! made as the settings say; those that are there stay as they are. Invariant: dropping what was opened is the death of a process to
 //! everybody else, and loses nothing.
 
 use std::sync::Arc;
@@ -84,23 +84,24 @@ pub fn prefix(namespace: &str, pipeline: &str) -> String {
     if namespace.is_empty() { format!("default-{pipeline}") } else { format!("{namespace}-{pipeline}") }
 }
 
-fn settings(pipeline: Pipeline) -> lane::Settings {
+fn settings(pipeline: Pipeline, config: &BufferConfig) -> lane::Settings {
     let Pipeline { prefix, process, vertices } = pipeline;
+    let vertices = vertices.into_iter().map(|vertex| config.limit(vertex)).collect();
     lane::Settings { prefix: SmolStr::new(prefix), process: SmolStr::new(process), vertices }
 }
 
 /// Reaches the server, makes the streams that are missing, and opens the buffer.
 pub async fn open(server: &Settings, pipeline: Pipeline) -> Result<Opened, Error> {
     let nats = Arc::new(Nats::connect_within(server, CONNECT_WITHIN).await?);
-    let settings = settings(pipeline);
-    make_missing(&nats, &settings).await?;
+    let settings = settings(pipeline, &server.streams);
+    make_missing(&nats, &settings, &server.streams).await?;
     open_on(nats, settings).await
 }
 
 /// Reaches the server, waits until somebody who knows the whole pipeline has made its streams, and opens the buffer.
 pub async fn join(server: &Settings, pipeline: Pipeline) -> Result<Opened, Error> {
     let nats = Arc::new(Nats::connect_within(server, CONNECT_WITHIN).await?);
-    let settings = settings(pipeline);
+    let settings = settings(pipeline, &server.streams);
     let give_up = Instant::now() + STREAMS_WITHIN;
     for spec in layout(&settings) {
         let mut pause = STREAM_PAUSE;
@@ -121,10 +122,11 @@ async fn open_on(nats: Arc<Nats>, settings: lane::Settings) -> Result<Opened, Er
     Ok(Opened { mail: lanes.mail(), buffer: lanes.clone(), driver, lease: Lease(lanes.clone()), lanes })
 }
 
-async fn make_missing(nats: &Nats, settings: &lane::Settings) -> Result<(), Error> {
+async fn make_missing(nats: &Nats, settings: &lane::Settings, config: &BufferConfig) -> Result<(), Error> {
+    let replicas = nats.replicas(config);
     for spec in layout(settings) {
         if nats.validate_stream(&spec.name).await.is_err() {
-            let plan = StreamPlan::of(&spec, &BufferConfig::default(), nats.replicas_default());
+            let plan = StreamPlan::of(&spec, config, replicas);
             if nats.create_stream(&plan).await? == Made::Created {
                 tracing::info!(stream = %plan.name, "made a stream");
             }
@@ -135,7 +137,7 @@ async fn make_missing(nats: &Nats, settings: &lane::Settings) -> Result<(), Erro
 
 /// Removes every stream of a pipeline, with all that lies in them. Those that are not there are passed over.
 pub async fn remove(nats: &Nats, pipeline: Pipeline) -> Result<(), door::Error> {
-    for spec in layout(&settings(pipeline)) {
+    for spec in layout(&settings(pipeline, &BufferConfig::default())) {
         let removed = nats.delete_stream(&spec.name).await;
         removed.map_err(|error| {
             door::Error::caused(Class::Retry, format!("remove stream {}", spec.name), error)

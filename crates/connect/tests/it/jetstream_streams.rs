@@ -12,10 +12,11 @@ use model::{
     Epoch, Incarnation, Message, Name, Origin, Place, Position, Progress, Slot, Time, Topology, Unit, UnitId,
 };
 use smol_str::SmolStr;
+use tidegate_connect::buffer::broker;
 use tidegate_connect::buffer::jetstream::config::{BufferConfig, Storage};
 use tidegate_connect::buffer::jetstream::service::{Service, vertices_of};
 use tidegate_connect::buffer::jetstream::streams::{Error, Made};
-use tidegate_connect::buffer::jetstream::{Nats, StreamPlan};
+use tidegate_connect::buffer::jetstream::{Nats, Settings as Reach, StreamPlan};
 
 use crate::nats::{self, block_on};
 
@@ -138,6 +139,27 @@ fn the_layout_of_a_pipeline_is_made_with_what_the_user_says() {
             nats.validate_stream(&plan.name).await.unwrap();
             assert_eq!(nats.create_stream(&plan).await.unwrap(), Made::AsItWas, "{spec:?}");
         }
+    });
+}
+
+#[test]
+fn a_pipeline_that_finds_no_streams_makes_them_as_the_user_says() {
+    on_shared("a_pipeline_that_finds_no_streams_makes_them_as_the_user_says", async |nats, server| {
+        let prefix = nats::unique("ns-said");
+        let vertices = vertices_of(&prefix, &[format!("{prefix}-out-0")], &[]).unwrap();
+        let (config, _) = BufferConfig::read("stream: {maxMsgs: 100, storage: 1, duplicates: 90s}").unwrap();
+        let reach = Reach { streams: config.clone(), ..Reach::to(&server.url()) };
+        let pipeline = broker::Pipeline {
+            prefix: prefix.clone(),
+            process: "test".to_owned(),
+            vertices: vertices.clone(),
+        };
+        drop(broker::open(&reach, pipeline).await.unwrap());
+        let service = Service::new(Arc::new(nats), &prefix, vertices, config);
+        for (stream, made) in service.create().await.unwrap() {
+            assert_eq!(made, Made::AsItWas, "{stream}");
+        }
+        service.delete().await.unwrap();
     });
 }
 

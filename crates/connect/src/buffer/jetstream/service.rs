@@ -56,7 +56,7 @@ impl Service {
 
     /// Makes what is missing and changes what is different. Stops at the first stream that cannot be as it shall be.
     pub async fn create(&self) -> Result<Vec<(StreamName, Made)>, Error> {
-        let replicas = self.config.replicas.unwrap_or_else(|| self.nats.replicas_default());
+        let replicas = self.nats.replicas(&self.config);
         let mut done = Vec::new();
         for spec in layout(&self.settings) {
             let plan = StreamPlan::of(&spec, &self.config, replicas);

@@ -1,4 +1,4 @@
-//! How a broker is reached: addresses, login, TLS. Where the values come from is decided elsewhere. The one
+//! How a broker is reached: addresses, login, TLS; and what streams are to be like there. Where the values come from is decided elsewhere. The one
 //! invariant: nothing here prints a password, a token or a key.
 
 use std::fmt;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use async_nats::ConnectOptions;
 use tokio_rustls::rustls::ClientConfig;
 
+use super::config::BufferConfig;
 use super::error::ConnectError;
 use crate::tls;
 
@@ -21,6 +22,8 @@ pub struct Settings {
     pub tls: Tls,
     /// What the server shows as the name of the connection.
     pub name: String,
+    /// What the user says of the streams that pipelines have there.
+    pub streams: BufferConfig,
 }
 
 /// Who asks.

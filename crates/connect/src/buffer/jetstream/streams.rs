@@ -338,8 +338,9 @@ impl Nats {
         info.state().map_err(server("inspect", stream))
     }
 
-    /// How many servers may keep copies: three in a cluster, one otherwise.
-    pub fn replicas_default(&self) -> u8 {
-        if self.link.client().server_info().cluster.is_some() { 3 } else { 1 }
+    /// How many servers keep copies: as many as the user says, else three in a cluster and one otherwise.
+    pub fn replicas(&self, config: &BufferConfig) -> u8 {
+        let replicas_default = || if self.link.client().server_info().cluster.is_some() { 3 } else { 1 };
+        config.replicas.unwrap_or_else(replicas_default)
     }
 }
