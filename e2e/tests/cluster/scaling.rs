@@ -1,5 +1,7 @@
 //! Counts of workers that others set, as a person does with `kubectl scale` and an autoscaler of the cluster over the scale
-//! subresource, and what the cluster may take away by itself at a time.
+//! subresource, and what may be taken away from outside at a time.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -9,7 +11,7 @@ use crate::manifests::{PIPELINE, log, map, numbers, pipeline};
 
 #[test]
 fn an_autoscaler_of_the_cluster_is_obeyed_and_evictions_leave_enough() {
-    let (name, count) = ("scaled", 2_000);
+    let (name, count) = ("scaled", 4_000);
     let lines = Lines::of_sink(name);
     let mut middle = map(1, &[], json!({}));
     middle["scale"] = json!({"disabled": true});
@@ -17,15 +19,18 @@ fn an_autoscaler_of_the_cluster_is_obeyed_and_evictions_leave_enough() {
     kubectl::rolled_out(name);
     lines.until_more(0, 50);
     let vertex = format!("{name}-cat");
-    let scale = |replicas: u32| {
-        let patch = json!({"spec": {"replicas": replicas}}).to_string();
-        kubectl::run(&["patch", "vertex", &vertex, "--subresource=scale", "--type=merge", "-p", &patch]);
-        kubectl::until("vertex", &vertex, "scaled", |found| {
+    let has = |replicas: u32| {
+        kubectl::until("vertex", &vertex, &format!("{replicas} workers"), |found| {
             let status = &found["status"];
             [&status["readyReplicas"], &status["replicas"], &status["desiredReplicas"]]
                 .iter()
                 .all(|one| **one == replicas)
         });
+    };
+    let scale = |replicas: u32| {
+        let patch = json!({"spec": {"replicas": replicas}}).to_string();
+        kubectl::run(&["patch", "vertex", &vertex, "--subresource=scale", "--type=merge", "-p", &patch]);
+        has(replicas);
     };
     scale(4);
     let read = kubectl::run(&["get", "vertex", &vertex, "--subresource=scale", "-o", "json"]);
@@ -41,9 +46,25 @@ fn an_autoscaler_of_the_cluster_is_obeyed_and_evictions_leave_enough() {
     assert_eq!(budget["spec"]["minAvailable"], 3, "{budget:#}");
     assert_eq!(budget["status"]["disruptionsAllowed"], 1, "{budget:#}");
     assert_eq!(kubectl::get("poddisruptionbudget", &format!("{name}-out")), None, "one worker may always go");
+    let before = lines.len();
+    evict_all_at_once(&selector);
+    has(4);
+    lines.until_more(before, 50);
 
     scale(2);
     kubectl::until("poddisruptionbudget", &vertex, "smaller", |budget| budget["spec"]["minAvailable"] == 1);
+    let autoscaler = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": vertex},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "numaflow.numaproj.io/v1alpha1", "kind": "Vertex", "name": vertex},
+            "minReplicas": 3, "maxReplicas": 4,
+        },
+    });
+    kubectl::apply(&autoscaler);
+    has(3);
+    kubectl::patch("hpa", &vertex, &json!({"spec": {"minReplicas": 1, "maxReplicas": 2}}));
+    has(2);
+    kubectl::run(&["delete", "hpa", &vertex]);
     scale(1);
     let gone = || kubectl::get("poddisruptionbudget", &vertex).is_none().then_some(());
     e2e::wait::within(LIMIT, "one worker has no budget", gone);
@@ -51,4 +72,28 @@ fn an_autoscaler_of_the_cluster_is_obeyed_and_evictions_leave_enough() {
     lines.assert_exact(count);
     drop(lines);
     kubectl::delete("pipeline", name, PIPELINE);
+}
+
+/// Asks for all pods to go, as somebody does who empties a node: one goes, and the others not before it is replaced.
+fn evict_all_at_once(selector: &str) {
+    let mut refusals = Vec::new();
+    let pods = kubectl::list("pods", selector);
+    for pod in &pods {
+        let name = pod["metadata"]["name"].as_str().expect("every pod has a name");
+        let path = format!("/api/v1/namespaces/{}/pods/{name}/eviction", kubectl::namespace());
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        refusals.extend(kubectl::feed(&["create", "--raw", &path, "-f", "-"], &eviction.to_string()).err());
+    }
+    assert_eq!(refusals.len(), pods.len() - 1, "one may go: {refusals:?}");
+    for refusal in refusals {
+        assert!(refusal.contains("disruption budget"), "{refusal}");
+    }
+    let identities = |pods: &[Value]| -> BTreeSet<String> {
+        pods.iter().map(|pod| pod["metadata"]["uid"].to_string()).collect()
+    };
+    let before = identities(&pods);
+    e2e::wait::within(LIMIT, "another pod has come for the one that went", || {
+        let now = identities(&kubectl::list("pods", selector));
+        (now.len() == pods.len() && now.difference(&before).count() == 1).then_some(())
+    });
 }

@@ -37,6 +37,7 @@ mod error;
 mod figures;
 mod gauge;
 mod given;
+mod hearing;
 mod inside;
 pub mod keeping;
 mod member;

@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::resolve::{PipelineSettings, VertexKind};
 use keeper::{
@@ -22,6 +21,8 @@ use model::door::buffer::{Buffer, Claim, SlotSurvey, Survey};
 use model::{Epoch, Incarnation, Name, Place, Time, Unit, UnitId};
 use tracing::{debug, warn};
 use worker::Hand;
+
+use super::hearing::Hearing;
 
 /// The name under which a source unit is sealed whose owner has ended without releasing it; no worker has it.
 pub(super) const SEALER: Incarnation = Incarnation(u64::MAX);
@@ -68,9 +69,7 @@ pub struct Keeping {
     /// The highest epoch each source unit was seen under, for where no buffer remembers it.
     epochs: BTreeMap<UnitId, Epoch>,
     workers: BTreeMap<Name, Workers>,
-    /// Workers of other processes: how often they were heard, and when last.
-    heard: BTreeMap<Incarnation, (u64, Time)>,
-    silent_after: Duration,
+    hearing: Hearing,
     number: u64,
     /// What the last look at the buffer found.
     survey: Arc<Survey>,
@@ -131,8 +130,7 @@ impl Keeping {
             sources,
             epochs: BTreeMap::new(),
             workers: BTreeMap::new(),
-            heard: BTreeMap::new(),
-            silent_after: OwnersSettings::default().silent_after,
+            hearing: Hearing::new(),
             number: 0,
             survey: Arc::default(),
         }
@@ -223,23 +221,19 @@ impl Keeping {
 
     /// From the next turn on these are the bounds of patience with workers.
     pub fn set_patience(&mut self, settings: OwnersSettings) {
-        self.silent_after = settings.silent_after;
+        self.hearing.set_silent_after(settings.silent_after);
         self.owners.set(settings);
     }
 
     /// The workers as they count in this turn: one of another process that was silent for too long counts as gone until it
     /// is heard again. What it said last holds nothing up then; should it still live, the fence refuses what it does.
     fn listen(&mut self, views: &[WorkerView], now: Time) -> Vec<WorkerView> {
-        let mut heard = BTreeMap::new();
+        let count = |view: &WorkerView| Some((view.incarnation, view.handle.heard()?));
+        self.hearing.turn(views.iter().filter_map(count), now);
         let mut counted = views.to_vec();
         for view in &mut counted {
-            let Some(count) = view.handle.heard() else { continue };
-            let last = self.heard.get(&view.incarnation).filter(|(before, _)| *before == count);
-            let at = last.map_or(now, |(_, at)| *at);
-            heard.insert(view.incarnation, (count, at));
-            view.gone |= now.since(at) >= self.silent_after;
+            view.gone |= self.hearing.is_silent(view.incarnation);
         }
-        self.heard = heard;
         counted
     }
 
