@@ -66,7 +66,11 @@ fn config(args: &ControllerArgs, environment: &Environment) -> Result<Config> {
         },
         timing: timing(environment)?,
     };
-    let host = get("HOSTNAME").unwrap_or_else(|| "tidegate".to_owned());
+    // A pod has one controller at a time: one that is started again in it is still the one that acts.
+    let identity = get("POD_NAME").unwrap_or_else(|| {
+        let host = get("HOSTNAME").unwrap_or_else(|| "tidegate".to_owned());
+        format!("{host}_{:08x}", fastrand::u32(..))
+    });
     Ok(Config {
         namespace,
         settings: Settings {
@@ -75,7 +79,7 @@ fn config(args: &ControllerArgs, environment: &Environment) -> Result<Config> {
             resources: operator.container_resources.clone(),
             instance: Some(operator.instance.clone()).filter(|instance| !instance.is_empty()),
         },
-        identity: format!("{host}_{:08x}", fastrand::u32(..)),
+        identity,
         lease: elects.then_some(lease),
         webhook: webhook(environment)?,
         probes_port: args.probes_port,
