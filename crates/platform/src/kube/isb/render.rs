@@ -52,7 +52,7 @@ const CONFIG_KEY: &str = "nats-js";
 /// Probes in seconds: the first wait, the period, the time for an answer, failures. A server has to be ready when it can
 /// answer and has caught up, and to be alive as long as it answers at all.
 const STARTUP: (i32, i32, i32, i32) = (0, 1, 5, 300);
-const READINESS: (i32, i32, i32, i32) = (0, 2, 5, 3);
+const READINESS: (i32, i32, i32, i32) = (0, 2, 5, 6);
 const LIVENESS: (i32, i32, i32, i32) = (10, 10, 5, 6);
 /// What a server has to hand its leaderships over and to close what it keeps.
 const GRACE_SECONDS: i64 = 60;
