@@ -137,8 +137,8 @@ fn build(workspace: &Workspace, image: &Image, profile: &str, link: Link) -> Res
         }
         dir.push(target);
     } else {
-        // The very command that makes the tests ready, or the choice of packages would choose other features.
-        command.args(["--workspace", "--all-targets"]);
+        // For `dev` the very command that makes the tests ready, or the choice of packages would choose other features.
+        command.args(["--workspace", if profile == "dev" { "--all-targets" } else { "--bins" }]);
     }
     cargo::run(&mut command)?;
     Ok(image.programs.iter().map(|program| dir.join(profile_dir).join(program)).collect())
