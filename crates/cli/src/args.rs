@@ -18,6 +18,7 @@ use crate::isb::IsbOptions;
 pub(crate) mod controller;
 pub(crate) mod install;
 pub(crate) mod isbsvc;
+pub(crate) mod rollout;
 pub(crate) mod site;
 
 use controller::ControllerArgs;

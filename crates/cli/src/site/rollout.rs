@@ -6,7 +6,8 @@ use platform::place::Wish;
 use platform::view::History;
 
 use super::{ask, client_of, print_for_programs, wait};
-use crate::args::site::{Goal, HistoryArgs, RolloutCommand, RolloutStatusArgs, SetCommand, VertexArgs};
+use crate::args::rollout::{HistoryArgs, RolloutCommand, RolloutStatusArgs, SetCommand, VertexArgs};
+use crate::args::site::Goal;
 use crate::client::encode;
 use crate::environment::Environment;
 use crate::exit::{Exit, Outcome};

@@ -8,14 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use api::resolve::{PipelineSettings, VertexKind};
+use api::resolve::VertexKind;
 use api::revision::Revision;
 use connect::incident::Incident;
-use connect::source::Inputs;
-use connect::store::Pools;
 use journal::{FileDisk, Journal};
 use keeper::Picture;
 use plan::Time;
@@ -24,14 +21,12 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
-use worker::{Families, Graph};
 
-use super::secrets::Values;
-use super::state::process_name;
 use crate::view;
 
 mod apart;
 mod away;
+mod begin;
 mod crew;
 mod error;
 mod figures;
@@ -47,6 +42,7 @@ mod probe;
 mod run;
 mod seen;
 mod storage;
+mod turn;
 mod units;
 mod user_code;
 mod wishes;
@@ -62,20 +58,13 @@ pub use run::Drained;
 pub(super) use seen::held_by;
 pub use storage::{Storage, remove};
 
-use away::{Adoption, Away};
+use away::Adoption;
 use crew::Crew;
 use error::unreadable;
 use gauge::Gauges;
-use keeping::{Keeping, WorkerView};
-use parts::{Here, Kept, Parts, Ways};
+use keeping::Keeping;
+use parts::{Kept, Parts};
 
-/// The time between turns while nothing happens.
-const TURN_EVERY: Duration = Duration::from_millis(100);
-/// The time between turns while units change hands, at first and when that takes long.
-const TURN_SOON: Duration = Duration::from_millis(5);
-const TURN_LATER: Duration = Duration::from_millis(50);
-/// So many turns in a row are made soon.
-const SOON_MAX: u32 = 200;
 /// How long the processes of all workers may take to end, beyond what their workers have.
 const PROCESSES_END_WITHIN: Duration = Duration::from_secs(20);
 
@@ -161,30 +150,6 @@ impl Clock {
     }
 }
 
-/// An object that can be run, with what it comes to.
-struct Shape {
-    object: Object,
-    values: Values,
-    pipeline: PipelineSettings,
-    graph: Graph,
-}
-
-impl Shape {
-    fn of(object: Object, values: Values) -> Result<Self, Error> {
-        let pipeline = object.settings();
-        let graph = match &object {
-            Object::Pipeline(_) => Graph::of(&pipeline),
-            Object::Mono(_) => Graph::default(),
-        };
-        refuse_what_cannot_run(&pipeline)?;
-        Ok(Self { object, values, pipeline, graph })
-    }
-
-    fn parts(&self) -> (&Object, &PipelineSettings, &Graph) {
-        (&self.object, &self.pipeline, &self.graph)
-    }
-}
-
 /// The number of a worker as connectors and user code know it.
 fn replica_number(name: &WorkerName) -> Result<u16, Error> {
     let unknown = |_| Error::Unknown { what: format!("replica {}", name.replica) };
@@ -192,101 +157,6 @@ fn replica_number(name: &WorkerName) -> Result<u16, Error> {
 }
 
 impl Engine {
-    /// Opens journal and buffers. Nothing runs, and no source is read.
-    pub async fn open(config: Config) -> Result<Self, Error> {
-        let Config { object, values, state, run_dir, host, machine, http_bind, storage } = config;
-        let shape = Shape::of(object, values)?;
-        let processes = match &storage {
-            Storage::Broker { server: _, processes } => processes.clone(),
-            Storage::Journal(_) => None,
-        };
-        let kept = Box::pin(storage::open(storage, &state, shape.parts())).await?;
-        let here = Here {
-            processes: processes.zip(kept.mail.clone()),
-            http_bind,
-            inputs: Inputs { pools: Pools::of_process(process_name(&state)), ..Inputs::default() },
-            state,
-            run_dir,
-            host,
-            machine,
-            incarnations: AtomicU64::new(fastrand::u64(1..u64::MAX / 2)),
-            containers: AtomicU32::new(0),
-        };
-        Self::with(shape, kept, (Ways::Here(Box::new(here)), Arc::new(Notify::new()))).await
-    }
-
-    /// Opens the buffers of an object whose workers somebody else starts. Who owns what is learnt from them; until the
-    /// first wishes come nothing is changed.
-    pub async fn open_away(object: Object, meeting: Meeting) -> Result<Self, Error> {
-        let shape = Shape::of(object, Values::default())?;
-        let (mut kept, mail) = match meeting {
-            Meeting::Broker(server) => {
-                let mut kept = Box::pin(storage::on_broker(&server, shape.parts())).await?;
-                let mail = kept.mail.take().expect("a broker has a place for notes");
-                (kept, mail)
-            }
-            Meeting::Mail(mail) => (storage::Kept::nothing(), mail),
-        };
-        let changed = Arc::new(Notify::new());
-        let away = Arc::new(Away::new(mail, changed.clone()));
-        kept.background.spawn(away.clone().listen());
-        Self::with(shape, kept, (Ways::Away(away), changed)).await
-    }
-
-    async fn with(
-        shape: Shape,
-        kept: storage::Kept,
-        (ways, changed): (Ways, Arc<Notify>),
-    ) -> Result<Self, Error> {
-        let Shape { object, values, pipeline, graph } = shape;
-        let storage::Kept { buffer, floor, mail: _, lease, announcements, journal, background } = kept;
-        let mut registry = Registry::default();
-        let families = Families::register(&mut registry);
-        let settings = keeper::Settings::new(pipeline.watermark.clone());
-        let shape = keeping::graph_of(&pipeline, &graph);
-        let clock = Clock::start();
-        let mut keeping = Keeping::new(shape, settings, floor, buffer.clone());
-        let adoption = match &ways {
-            Ways::Here(_) => None,
-            Ways::Away(_) => {
-                // Workers that are there already know orders of a former life.
-                keeping.begin_at(u64::try_from(clock.now().millis()).unwrap_or(0));
-                Some(Adoption::begun())
-            }
-        };
-        let is_pipeline = matches!(object, Object::Pipeline(_));
-        let parts = Arc::new(Parts { is_pipeline, pipeline, graph, buffer, lease, families, ways });
-        let shape = Arc::new(Version { revision: Revision::default(), object, programs: Vec::new(), values });
-        let mut crews = BTreeMap::new();
-        for vertex in &parts.pipeline.vertices {
-            let kept = Arc::new(Kept::new(&vertex.name, shape.clone())?);
-            crews.insert(vertex.name.clone(), Crew::new(&parts, &kept, &changed));
-        }
-        let mut engine = Self {
-            parts,
-            crews,
-            tasks: JoinSet::new(),
-            names: HashMap::new(),
-            joined: VecDeque::new(),
-            keeping,
-            picture: Arc::default(),
-            changed,
-            due: Instant::now(),
-            soon: 0,
-            clock,
-            adoption,
-            wished: wishes::Wished::default(),
-            progress: figures::Progress::default(),
-            journal,
-            _background: background,
-            gauges: Gauges::default(),
-            announcements,
-            registry,
-        };
-        engine.keeping.look().await.map_err(|error| unreadable(&error))?;
-        Ok(engine)
-    }
-
     /// From here on this version of a vertex may be run. Another version of the same name is replaced for workers to
     /// come. A version of a vertex that its manifest or the shape does not have is not kept; whoever asks for a worker
     /// of it is told.
@@ -385,69 +255,6 @@ impl Engine {
         workers.filter_map(|(name, worker)| Some((name.clone(), worker.shown.waits()?))).collect()
     }
 
-    /// Everything that has to happen again and again: notes what has ended, decides who owns what, tells the workers.
-    /// To be called whenever [`Engine::changed`] returns. Dropping the future loses nothing.
-    pub async fn turn(&mut self) -> Result<(), Error> {
-        let outcome = self.turn_once().await;
-        if outcome.is_err() {
-            self.due = Instant::now() + TURN_EVERY;
-        }
-        outcome
-    }
-
-    async fn turn_once(&mut self) -> Result<(), Error> {
-        let now = self.clock.now();
-        let time = Time::from_millis(now.millis());
-        self.reap(time)?;
-        self.hear(time)?;
-        let (mut wanted, mut lives) = (BTreeMap::new(), Vec::new());
-        for crew in self.crews.values_mut() {
-            crew.look(time);
-            for found in crew.found() {
-                self.keeping.adopt(&crew.name, found.incarnation, &found.units, now);
-            }
-            wanted.insert(crew.name.clone(), crew.wanted());
-            lives.extend(crew.lives().into_iter().map(|(life, gone)| WorkerView {
-                vertex: crew.name.clone(),
-                incarnation: life.incarnation,
-                handle: life.handle,
-                gone,
-            }));
-        }
-        if self.adopts(&lives) {
-            self.due = Instant::now() + TURN_EVERY;
-            return self.keeping.hold(&lives, now).await.map_err(|error| unreadable(&error));
-        }
-        self.picture = self.keeping.turn(&lives, &wanted, now).await.map_err(|error| unreadable(&error))?;
-        let mut is_moving = false;
-        for crew in self.crews.values_mut() {
-            let name = crew.name.clone();
-            is_moving |= crew.act(|incarnation| self.keeping.is_clear(&name, incarnation));
-            is_moving |= !self.keeping.is_settled(&name);
-        }
-        self.soon = if is_moving { self.soon.saturating_add(1) } else { 0 };
-        let wait = match self.soon {
-            0 => TURN_EVERY,
-            1..=SOON_MAX => TURN_SOON,
-            _ => TURN_LATER,
-        };
-        self.due = Instant::now() + wait;
-        Ok(())
-    }
-
-    /// Returns when a turn is worth its while: something has ended or become ready, units are changing hands, or nothing
-    /// has happened for 100 ms. Dropping the future loses nothing.
-    pub async fn changed(&mut self) {
-        if !self.joined.is_empty() {
-            return;
-        }
-        tokio::select! {
-            Some(joined) = self.tasks.join_next_with_id() => self.joined.push_back(joined),
-            () = self.changed.notified() => {}
-            () = tokio::time::sleep_until(self.due) => {}
-        }
-    }
-
     /// The time of day that turns go by.
     pub fn now(&self) -> model::Time {
         self.clock.now()
@@ -499,67 +306,8 @@ impl Engine {
         self.stop(grace).await.map(|_| ())
     }
 
-    /// Has the next turn made soon unless everything that was asked of a vertex is so: wishes are repeated all the time.
-    fn hurry_if_asked(&mut self, vertex: &str) {
-        if self.crews.get(vertex).is_some_and(|crew| crew.is_asked) {
-            self.hurry();
-        }
-    }
-
-    /// Has the next turn made soon.
-    fn hurry(&mut self) {
-        self.due = self.due.min(Instant::now() + TURN_SOON);
-    }
-
     fn crew(&mut self, vertex: &str) -> Result<&mut Crew, Error> {
         self.crews.get_mut(vertex).ok_or_else(|| Error::Unknown { what: format!("vertex {vertex}") })
-    }
-
-    /// Takes note of workers away that are heard of for the first time, and forgets those that were never asked for and
-    /// have fallen silent.
-    fn hear(&mut self, now: Time) -> Result<(), Error> {
-        let Ways::Away(away) = &self.parts.ways else { return Ok(()) };
-        for (vertex, name) in away.names() {
-            let Some(crew) = self.crews.get_mut(&vertex) else { continue };
-            if let Some(member) = crew.hear_of(&name, now)? {
-                let id = self.tasks.spawn(member.run()).id();
-                self.names.insert(id, (vertex, name));
-            }
-        }
-        self.crews.values_mut().for_each(Crew::leave_silent_strangers);
-        Ok(())
-    }
-
-    /// Whether owners so far are still being learnt.
-    fn adopts(&mut self, lives: &[WorkerView]) -> bool {
-        let Some(adoption) = &self.adoption else { return false };
-        let workers = self.crews.values().flat_map(|crew| crew.workers.values());
-        let mut asked_for = workers.filter(|worker| !worker.is_stranger && !worker.is_retired);
-        let everybody_is_heard = asked_for.all(|worker| worker.shown.life().is_some());
-        let survey = self.parts.buffer.is_some().then(|| self.keeping.survey());
-        if adoption.is_over(survey, lives, everybody_is_heard) {
-            self.adoption = None;
-        }
-        self.adoption.is_some()
-    }
-
-    /// Takes note of tasks that have ended.
-    fn reap(&mut self, now: Time) -> Result<(), Error> {
-        while let Some(joined) = self.tasks.try_join_next_with_id() {
-            self.joined.push_back(joined);
-        }
-        while let Some(joined) = self.joined.pop_front() {
-            let id = joined.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
-            let (vertex, name) = self.names.remove(&id).expect("every task has a name");
-            if let Err(error) = joined {
-                let worker = format!("{vertex}-{}-{}", name.revision, name.replica);
-                return Err(Error::Task { worker, why: error.to_string() });
-            }
-            if let Some(crew) = self.crews.get_mut(&vertex) {
-                crew.ended(&name, now);
-            }
-        }
-        Ok(())
     }
 
     /// Ends every worker and its user code.

@@ -105,7 +105,7 @@ mod tests {
         // One that was silent before stays it; one that does not come back is it as long after the gap as ever.
         let says = |worker, second: u64| match worker {
             0 => second < 3,
-            1 => second < 10 || second >= 18,
+            1 => !(10..18).contains(&second),
             _ => second < 10,
         };
         assert_eq!(silent_at(says, 17), [Some(7), None, None]);
