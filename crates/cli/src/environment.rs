@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 
 /// Variables of a pod or of kubectl that matter to us under their own names.
-const OTHERS: [&str; 4] = ["NAMESPACE", "HOSTNAME", "KUBECONFIG", "KUBERNETES_SERVICE_HOST"];
+const OTHERS: [&str; 5] = ["NAMESPACE", "POD_NAME", "HOSTNAME", "KUBECONFIG", "KUBERNETES_SERVICE_HOST"];
 
 /// The environment of this process.
 pub(crate) struct Environment {

@@ -207,6 +207,9 @@ fn controller_and_daemon_may_die_at_each_write_of_a_pause() {
             }
         }
     }
+    let lease = kubectl::get("lease", "numaflow-controller-lock").expect("the controller holds it");
+    let controller = &kubectl::list("pods", CONTROLLER)[0]["metadata"]["name"];
+    assert_eq!(lease["spec"]["holderIdentity"], *controller, "one that comes back in its pod has it");
     finish_exact(name, lines, count);
 }
 
