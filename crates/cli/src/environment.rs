@@ -45,6 +45,7 @@ impl Environment {
 
     /// A variable that says something about a worker or its broker; none when it is not set or empty.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        debug_assert!(is_ours(name), "{name} is asked for and never kept");
         self.variables.get(name).cloned()
     }
 
@@ -81,12 +82,15 @@ impl Environment {
     }
 }
 
+/// Whether a variable is one that we look at.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("TIDEGATE_") || name.starts_with("NUMAFLOW_") || OTHERS.contains(&name)
+}
+
 /// Variables with our names or the reference's that are not empty.
 fn variables() -> BTreeMap<String, String> {
     let all = std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-    let is_ours =
-        |name: &str| name.starts_with("TIDEGATE_") || name.starts_with("NUMAFLOW_") || OTHERS.contains(&name);
     all.filter(|(name, text)| is_ours(name) && !text.is_empty()).collect()
 }
 
