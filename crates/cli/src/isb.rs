@@ -1,5 +1,6 @@
-//! How the broker between vertices is reached: flags for people, variables for pods, one meaning. Invariant: what one
-//! process reads from flags and gives to a child in its environment, the child reads as the same.
+//! How the broker between vertices is reached and what streams are like there: flags and manifests for people, variables
+//! for pods, one meaning. Invariant: what one process reads from flags and manifests and gives to a child in its
+//! environment, the child reads as the same.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ use connect::buffer::jetstream::{Login, Settings, Trust};
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
+
+/// Where a controller says what a buffer service is like.
+const SERVICE_CONFIG: &str = "NUMAFLOW_ISBSVC_CONFIG";
 
 /// Flags of commands that run on a broker.
 #[derive(Clone, Debug, Default, ClapArgs)]
@@ -123,9 +127,6 @@ pub(crate) fn from_environment(environment: &Environment) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Where a controller says what a buffer service is like.
-const SERVICE_CONFIG: &str = "NUMAFLOW_ISBSVC_CONFIG";
-
 /// What the environment says of all streams.
 pub(crate) fn stream_config(environment: &Environment) -> Result<Option<String>> {
     let Some(text) = environment.variable(SERVICE_CONFIG) else { return Ok(None) };
@@ -136,10 +137,27 @@ pub(crate) fn stream_config(environment: &Environment) -> Result<Option<String>>
     Ok(config["jetstream"]["streamConfig"].as_str().map(str::to_owned))
 }
 
-/// The same as a child reads it.
-pub(crate) fn stream_config_variable(text: &str) -> (String, String) {
-    let config = json!({"jetstream": {"streamConfig": text}});
-    (SERVICE_CONFIG.to_owned(), STANDARD.encode(config.to_string()))
+/// What a manifest says of all streams.
+#[derive(Clone, Debug)]
+pub(crate) struct Streams {
+    /// As it is understood.
+    pub(crate) config: BufferConfig,
+    /// As it is written.
+    text: String,
+}
+
+impl Streams {
+    /// Reads what is written, and says what of it is not used and why.
+    pub(crate) fn read(text: String) -> Result<(Self, Vec<String>)> {
+        let (config, warnings) = BufferConfig::read(&text)?;
+        Ok((Self { config, text }, warnings))
+    }
+
+    /// The same for a child, as [`from_environment`] reads it.
+    pub(crate) fn variable(&self) -> (String, String) {
+        let config = json!({"jetstream": {"streamConfig": self.text}});
+        (SERVICE_CONFIG.to_owned(), STANDARD.encode(config.to_string()))
+    }
 }
 
 /// What a pipeline's buffer service says of all streams, if it is among those that were read.

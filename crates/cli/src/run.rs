@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use connect::buffer::jetstream::config::BufferConfig;
 use platform::local::engine::{Config, Engine, Processes, Storage};
 use platform::local::namespace::Launcher;
 use platform::local::process::environment::Machine;
@@ -20,7 +19,7 @@ use crate::args::{Durability, LogFormat, RunArgs, RunOptions};
 use crate::environment::Environment;
 use crate::exit::{Failure, Outcome};
 use crate::input::{self, Input};
-use crate::isb::{self, IsbOptions};
+use crate::isb::{IsbOptions, Streams};
 use crate::logging;
 use crate::screen::Screen;
 
@@ -50,8 +49,8 @@ pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &E
     let host = host(&prepared, &run_dir, options, &screen, environment)?;
     let state_path = state.path().to_owned();
     let is_resumed = state.is_resumed();
-    let Prepared { object, programs, values, mut announcements, buffer_config, .. } = prepared;
-    let storage = storage(&options.isb, options.durability, buffer_config.as_deref(), environment)?;
+    let Prepared { object, programs, values, mut announcements, streams, .. } = prepared;
+    let storage = storage(&options.isb, options.durability, streams.as_ref(), environment)?;
     let config = Config {
         object,
         values,
@@ -96,7 +95,7 @@ pub(crate) fn run_inputs(inputs: &[Input], options: &RunOptions, environment: &E
 pub(crate) fn storage(
     isb: &IsbOptions,
     durability: Durability,
-    buffer_config: Option<&str>,
+    streams: Option<&Streams>,
     environment: &Environment,
 ) -> Result<Storage, Failure> {
     let Some(mut server) = isb.broker.settings() else {
@@ -105,13 +104,13 @@ pub(crate) fn storage(
             Durability::Os => journal::Durability::Os,
         }));
     };
-    if let Some(text) = buffer_config {
-        (server.streams, _) = BufferConfig::read(text).map_err(Failure::usage)?;
+    if let Some(streams) = streams {
+        server.streams = streams.config.clone();
     }
     let processes = if isb.isolate {
         let program = environment.own_binary.clone().context("find the program of this process")?;
         let mut variables = isb.broker.environment();
-        variables.extend(buffer_config.map(isb::stream_config_variable));
+        variables.extend(streams.map(Streams::variable));
         Some(Processes { program, environment: variables })
     } else {
         None

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use api::spec::{HttpPorts, Source};
 use api::{Checked, Complaint, Object as Loaded};
-use connect::buffer::jetstream::config::BufferConfig;
 use platform::local::engine::Object;
 use platform::local::program::{self, Chosen, IMAGE_MAP_FILE, ImageMap, UserContainer, Ways};
 use platform::local::secrets::{self, Kind, Values};
@@ -20,7 +19,7 @@ use crate::args::{RunOptions, ValueOptions};
 use crate::environment::Environment;
 use crate::exit::{Failure, say};
 use crate::input::Input;
-use crate::isb;
+use crate::isb::{self, Streams};
 
 /// The largest image map.
 const IMAGE_MAP_BYTES_MAX: u64 = 1024 * 1024;
@@ -44,7 +43,7 @@ pub(super) struct Prepared {
     /// Source vertices that ask callers for a token.
     pub(super) secured: Vec<String>,
     /// What is said of streams on a broker.
-    pub(super) buffer_config: Option<String>,
+    pub(super) streams: Option<Streams>,
 }
 
 pub(super) fn prepare(
@@ -94,13 +93,15 @@ pub(super) fn prepare(
         Object::Pipeline(pipeline) if is_on_broker => isb::buffer_config(&services, pipeline),
         Object::Pipeline(_) | Object::Mono(_) => None,
     };
-    if let Some(text) = &buffer_config {
-        let (_, warnings) = BufferConfig::read(text).map_err(Failure::usage)?;
+    let mut streams = None;
+    if let Some(text) = buffer_config {
+        let (read, warnings) = Streams::read(text).map_err(Failure::usage)?;
         announcements.extend(warnings);
+        streams = Some(read);
     }
     let secured = secured(&object);
     let name = name_of(&object);
-    Ok(Prepared { name, place, manifest, object, programs, values, announcements, secured, buffer_config })
+    Ok(Prepared { name, place, manifest, object, programs, values, announcements, secured, streams })
 }
 
 /// The objects of all files, and the first file.
