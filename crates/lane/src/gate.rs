@@ -161,11 +161,10 @@ impl Gates {
             self.note_commit(&unit, said.commit);
             let known = self.gate(&unit).map_or(0, |gate| gate.epoch.load(Ordering::SeqCst));
             let mut reached = self.reached.lock().expect("nothing panics while progress is noted");
-            if said.epoch.0 >= known {
-                let kept = reached.entry(unit).or_insert_with(|| said.clone());
-                if (kept.epoch, kept.commit) < (said.epoch, said.commit) {
-                    *kept = said;
-                }
+            let is_latest =
+                reached.get(&unit).is_none_or(|kept| (kept.epoch, kept.commit) < (said.epoch, said.commit));
+            if said.epoch.0 >= known && is_latest {
+                reached.insert(unit, said);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! How an engine begins: what an object comes to, which buffers it has, and who its workers will be. Invariant: nothing
-//! runs yet, no source is read, and nothing that is kept is changed.
+//! How an engine begins: what an object comes to, which buffers it has, and who its workers will be. Invariant: no
+//! worker runs yet, and no source is read.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

@@ -54,12 +54,13 @@ impl Hearing {
         if is_heard || self.workers.is_empty() {
             self.last = now;
         }
+        let begins_afresh = is_heard && gap >= DEAF_AFTER;
+        let is_deaf = now.since(self.last) >= DEAF_AFTER;
+        let after = if is_deaf { self.silent_after.max(DEAF_MAX) } else { self.silent_after };
         for heard in self.workers.values_mut().filter(|heard| !heard.is_silent) {
-            if is_heard && gap >= DEAF_AFTER {
+            if begins_afresh {
                 heard.at = now;
             }
-            let is_deaf = now.since(self.last) >= DEAF_AFTER;
-            let after = if is_deaf { self.silent_after.max(DEAF_MAX) } else { self.silent_after };
             heard.is_silent = now.since(heard.at) >= after;
         }
     }
