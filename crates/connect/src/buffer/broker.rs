@@ -1,6 +1,6 @@
 //! The buffer of one pipeline on a NATS server, opened with everything that belongs to it. Streams that are missing are
-//! made as the settings say; those that are there stay as they are. Invariant: dropping what was opened is the death of a process to
-//! everybody else, and loses nothing.
+//! made as the settings say; those that are there stay as they are. Invariant: dropping what was opened is the death of a
+//! process to everybody else, and loses nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

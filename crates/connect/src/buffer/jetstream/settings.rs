@@ -1,5 +1,5 @@
-//! How a broker is reached: addresses, login, TLS; and what streams are to be like there. Where the values come from is decided elsewhere. The one
-//! invariant: nothing here prints a password, a token or a key.
+//! How a broker is reached: addresses, login, TLS; and what streams are to be like there. Where the values come from is
+//! decided elsewhere. The one invariant: nothing here prints a password, a token or a key.
 
 use std::fmt;
 use std::path::PathBuf;
