@@ -19,6 +19,7 @@ mod nats;
 mod open;
 mod sinks;
 mod sources;
+mod standstill;
 mod stores;
 mod udf_conformance;
 mod udf_map;

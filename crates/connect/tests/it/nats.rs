@@ -198,10 +198,9 @@ impl Server {
         drop(self.running.take().expect("it runs"));
     }
 
-    /// Sends it a signal by name.
-    pub(crate) fn signal(&self, signal: &str) {
-        let server = self.running.as_ref().expect("it runs").server.to_string();
-        assert!(Command::new("kill").args(["-s", signal, &server]).status().unwrap().success());
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.running.as_ref().expect("it runs").server
     }
 
     pub(crate) fn log(&self) -> PathBuf {

@@ -13,6 +13,7 @@ use numaflow::map;
 use numaflow::shared::ServerExtras;
 use tidegate_connect::udf::map::UserMap;
 
+use crate::standstill::{go_on, stand_still};
 use crate::udf_sdk::files;
 use crate::udf_server::{Place, messages, until};
 
@@ -90,23 +91,8 @@ impl Process {
         Self { running, stopping, starts, keeper: Some(keeper) }
     }
 
-    fn signal(&self, signal: &str) {
-        let id = self.running.lock().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-    }
-
-    /// Stops it and waits until none of its threads runs any more: the signal only begins that.
-    async fn stand_still(&self) {
-        self.signal("-STOP");
-        let tasks = format!("/proc/{}/task", self.running.lock().unwrap().id());
-        let stands = |task: &Path| {
-            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
-            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
-        };
-        until("every thread stands still", || {
-            std::fs::read_dir(&tasks).unwrap().all(|task| stands(&task.unwrap().path()))
-        })
-        .await;
+    fn id(&self) -> u32 {
+        self.running.lock().unwrap().id()
     }
 
     fn kill(&self) {
@@ -149,7 +135,7 @@ async fn a_process_that_stands_still_is_told_apart_from_a_slow_handler() {
     let process = Process::start(&place.path());
     let map = UserMap::open(place.settings.clone(), place.incidents.clone());
     map.map(messages(0..10), Time::UNKNOWN).await.unwrap();
-    process.stand_still().await;
+    stand_still(process.id()).await;
     let sent = messages(100..110);
     let call = map.map(Arc::clone(&sent), Time::UNKNOWN);
     let rest = async {
@@ -157,7 +143,7 @@ async fn a_process_that_stands_still_is_told_apart_from_a_slow_handler() {
         assert!(incident.message.contains("process does not answer either"), "{}", incident.message);
         assert_eq!(incident.messages[0], "in-100-0-0");
         assert!(!map.ready().await);
-        process.signal("-CONT");
+        go_on(process.id());
     };
     let (replies, ()) = futures::future::join(call, rest).await;
     assert!(sent.iter().zip(&replies.unwrap()).all(|(sent, reply)| reply.outputs[0].value == sent.value));
