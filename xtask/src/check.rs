@@ -14,15 +14,14 @@ use serde_json::Value;
 
 use crate::cargo::{self, Workspace};
 use crate::finding::Finding;
-use crate::{deps, generate, licenses, rules};
+use crate::{deps, licenses, rules};
 
 /// Findings of one step.
 type Step = fn(&Workspace) -> Result<Vec<Finding>>;
 
 /// What is checked without compiling, cheapest first.
-const QUICK_STEPS: [(&str, Step); 5] = [
+const QUICK_STEPS: [(&str, Step); 4] = [
     ("sources: shape, words, purity, places", sources),
-    ("generated files", |workspace| generate::check(&workspace.root)),
     ("directions of dependencies", deps::check),
     ("licences, bans and origins", licenses::check),
     ("format", format),

@@ -1,7 +1,8 @@
 //! `gen`: the committed files that are made from others: the Rust code of `crates/proto`, and what an operator installs.
 //!
-//! What lives here is the comparison; the recipes are in `protos` and in the crate `deploy`. Invariant: the same sources
-//! always give the same bytes, so that a difference means a stale file.
+//! What lives here is the comparison; the recipes are in `protos` and in the crate `deploy`. It is all of it a test, so
+//! that the build tool itself is built without the compilers of `.proto` files and the types of Kubernetes. Invariant:
+//! the same sources always give the same bytes, so that a difference means a stale file.
 
 mod protos;
 
@@ -45,7 +46,7 @@ fn outputs(root: &Path) -> Result<Vec<Output>> {
 /// Writes the generated files and removes those that nothing generates any more.
 ///
 /// Returns the paths of the files that were written or removed.
-pub(crate) fn write(root: &Path) -> Result<Vec<String>> {
+fn write(root: &Path) -> Result<Vec<String>> {
     let mut changed = Vec::new();
     for output in outputs(root)? {
         let dir = root.join(output.dir);
@@ -68,7 +69,7 @@ pub(crate) fn write(root: &Path) -> Result<Vec<String>> {
 }
 
 /// Compares the committed files with what their sources give.
-pub(crate) fn check(root: &Path) -> Result<Vec<Finding>> {
+fn check(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for output in outputs(root)? {
         let existing = read_all(&root.join(output.dir))?;
@@ -136,7 +137,18 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-#[cfg(test)]
+#[test]
+fn the_committed_files_are_what_their_sources_give() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace");
+    if std::env::var_os("TIDEGATE_GENERATE").is_some() {
+        for name in write(root).unwrap() {
+            println!("changed {name}");
+        }
+    }
+    let findings: Vec<String> = check(root).unwrap().iter().map(ToString::to_string).collect();
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
 mod tests {
     use super::*;
 

@@ -7,7 +7,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod bench;
@@ -16,6 +16,7 @@ mod check;
 mod cluster;
 mod deps;
 mod finding;
+#[cfg(test)]
 mod generate;
 mod image;
 mod licenses;
@@ -35,16 +36,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Hold the project against its rules: format, lints, directions, purity, sizes, words, generated files.
+    /// Hold the project against its rules: format, lints, directions, purity, sizes, words.
     Check(check::Arguments),
     /// Run every test, after preparing what the tests need; list by name what had to be skipped.
     Test(suite::Test),
-    /// Make the generated files.
-    Gen {
-        /// Only say which of them are stale; fail if any is.
-        #[arg(long)]
-        check: bool,
-    },
+    /// Make the generated files; `test` says which are stale.
+    Gen,
     /// Make what an image builder needs for a container image: static programs and a Dockerfile.
     Image(image::Arguments),
     /// Run the simulation tests in release mode with many seeds.
@@ -69,28 +66,10 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => suite::test(&arguments),
-        Command::Gen { check } => generate(check),
+        Command::Gen => suite::generate(),
         Command::Image(arguments) => image::run(&arguments),
         Command::Sim(arguments) => suite::sim(&arguments),
         Command::E2e(arguments) => suite::e2e(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     }
-}
-
-fn generate(check: bool) -> Result<()> {
-    let workspace = cargo::Workspace::load()?;
-    if !check {
-        for name in generate::write(&workspace.root)? {
-            println!("changed {name}");
-        }
-        return Ok(());
-    }
-    let findings = generate::check(&workspace.root)?;
-    for finding in &findings {
-        println!("{finding}");
-    }
-    if !findings.is_empty() {
-        bail!("{} generated files do not fit their sources", findings.len());
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `test`, `sim` and `e2e`: runs of the test suites, with what they need made ready first.
+//! `test`, `gen`, `sim` and `e2e`: runs of the test suites, with what they need made ready first.
 //!
 //! What a test does is in its crate; here stand the commands, the environment they get and the tally. Invariant: a
 //! test that was skipped is named at the end of the run, whatever else happened.
@@ -6,7 +6,8 @@
 //! The tests find what they need in the environment: `TIDEGATE_BIN` is the binary, `TIDEGATE_TEST_PYTHON` a Python
 //! with the SDK, `TIDEGATE_TEST_PROMTOOL` the checker of Prometheus' rules, `TIDEGATE_TEST_REDIS` Redis' server,
 //! `TIDEGATE_TEST_NATS` NATS' server,
-//! `TIDEGATE_SEEDS` the number of seeds of a simulation, `TIDEGATE_LONG` asks for long forms,
+//! `TIDEGATE_SEEDS` the number of seeds of a simulation, `TIDEGATE_LONG` asks for long forms, `TIDEGATE_GENERATE` for
+//! generated files to be written where they are compared,
 //! `TIDEGATE_TEST_OVER=jetstream` for a broker under every pipeline, and a test that lacks a tool appends `<name>: <why>` to the file that
 //! `TIDEGATE_SKIPPED` names.
 
@@ -89,7 +90,8 @@ pub(crate) fn test(arguments: &Test) -> Result<()> {
     let mut commands = vec![command];
     if arguments.cargo.is_empty() {
         commands.insert(0, cargo::command(&workspace.root, ["test", "--workspace", "--doc", "--quiet"]));
-        let mut over = cargo::command(&workspace.root, ["test", "--package", "e2e", "--test", "it", "--"]);
+        // The whole workspace, because a choice of packages would choose other features and build everything twice.
+        let mut over = cargo::command(&workspace.root, ["test", "--workspace", "--test", "local", "--"]);
         over.env("TIDEGATE_TEST_OVER", "jetstream").args(OVER_A_BROKER);
         commands.push(over);
     }
@@ -129,6 +131,16 @@ pub(crate) fn e2e(arguments: &E2e) -> Result<()> {
     // Some tests print what they measured, such as the table of the pause grid.
     command.env("TIDEGATE_LONG", "1").args(["--", "--nocapture"]).args(&arguments.filters);
     run.all(vec![command])
+}
+
+/// Makes the generated files, by the test that compares them.
+pub(crate) fn generate() -> Result<()> {
+    let workspace = Workspace::load()?;
+    let test = "generate::the_committed_files_are_what_their_sources_give";
+    let mut command =
+        cargo::command(&workspace.root, ["test", "--quiet", "--package", "xtask", "--bin", "xtask"]);
+    command.env("TIDEGATE_GENERATE", "1").args(["--", "--exact", test, "--nocapture"]);
+    cargo::run(&mut command)
 }
 
 /// The package with the name, which may lack the prefix of the house.
