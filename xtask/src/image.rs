@@ -77,7 +77,7 @@ const TIDEGATE: Image = Image {
 const PROGRAMS: Image = Image {
     name: "tidegate-e2e",
     package: "e2e",
-    programs: &["sdk_map", "sdk_sink", "sdk_source"],
+    programs: &["sdk_demo", "sdk_map", "sdk_sink", "sdk_source"],
     dockerfile: "e2e/Dockerfile",
 };
 

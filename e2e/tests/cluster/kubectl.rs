@@ -132,6 +132,11 @@ pub(crate) fn tidegate(words: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("it prints text")
 }
 
+/// The context that kubectl uses.
+pub(crate) fn context() -> String {
+    run(&["config", "current-context"]).trim().to_owned()
+}
+
 /// The reasons of all events about an object, with what they say.
 pub(crate) fn events(name: &str) -> Vec<(String, String)> {
     let about = format!("involvedObject.name={name}");

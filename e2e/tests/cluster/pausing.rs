@@ -12,7 +12,7 @@ use crate::manifests::{
 };
 use crate::watch::Watch;
 
-/// How soon after the last message a pause has to be over; the goal is a second.
+/// How soon after the last message a pause has to be over; the goal is a second, on a machine of its own.
 const VERDICT_WITHIN: Duration = Duration::from_secs(4);
 
 /// Pauses a pipeline and waits until it is paused.

