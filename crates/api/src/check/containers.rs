@@ -70,12 +70,13 @@ fn user_containers<'a>(
 }
 
 pub(super) fn mounts(vertex: &PipelineVertex, path: &Path, report: &mut Report<'_>) {
-    let containers = user_containers(vertex.source.as_ref(), vertex.udf.as_ref(), vertex.sink.as_ref(), path);
+    let containers =
+        user_containers(vertex.source.as_deref(), vertex.udf.as_deref(), vertex.sink.as_deref(), path);
     mounts_of(&containers, &vertex.volumes, report);
 }
 
 pub(super) fn mono_vertex_mounts(spec: &crate::spec::MonoVertexSpec, path: &Path, report: &mut Report<'_>) {
-    let containers = user_containers(spec.source.as_ref(), spec.udf.as_ref(), spec.sink.as_ref(), path);
+    let containers = user_containers(spec.source.as_deref(), spec.udf.as_deref(), spec.sink.as_deref(), path);
     mounts_of(&containers, &spec.volumes, report);
 }
 

@@ -50,7 +50,7 @@ fn ends(spec: &MonoVertexSpec, path: &Path, report: &mut Report<'_>) {
             }
         }
     }
-    bypass(spec.bypass.as_ref(), spec.sink.as_ref(), &path.field("bypass"), report);
+    bypass(spec.bypass.as_ref(), spec.sink.as_deref(), &path.field("bypass"), report);
 }
 
 fn streaming(spec: &MonoVertexSpec, report: &mut Report<'_>, path: &Path) {

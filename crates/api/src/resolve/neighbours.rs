@@ -6,7 +6,7 @@ use super::{Compression, PipelineSettings, VertexKind, edge, lifecycle, vertex, 
 use crate::Vertex;
 use crate::check::Checked;
 use crate::spec::vertex::VertexPhase;
-use crate::spec::{CombinedEdge, GroupBy, PipelineSpec, PipelineVertex, Sink, Source, Udf, VertexSpec};
+use crate::spec::{CombinedEdge, GroupBy, PipelineSpec, PipelineVertex, Udf, VertexSpec};
 
 /// What a neighbour cannot be understood by.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,13 +99,13 @@ fn of_type(name: &str, kind: &str) -> Result<PipelineVertex, UnknownType> {
     let found = all.into_iter().find(|known| known.as_str() == kind).ok_or_else(unknown)?;
     let mut vertex = PipelineVertex { name: name.to_owned(), ..PipelineVertex::default() };
     match found {
-        VertexKind::Source => vertex.source = Some(Source::default()),
-        VertexKind::Map => vertex.udf = Some(Udf::default()),
-        VertexKind::Sink => vertex.sink = Some(Sink::default()),
+        VertexKind::Source => vertex.source = Some(Box::default()),
+        VertexKind::Map => vertex.udf = Some(Box::default()),
+        VertexKind::Sink => vertex.sink = Some(Box::default()),
         VertexKind::Reduce => {
             // The count of partitions is the one that counts.
             let group_by = GroupBy { keyed: Some(true), ..GroupBy::default() };
-            vertex.udf = Some(Udf { group_by: Some(group_by), ..Udf::default() });
+            vertex.udf = Some(Box::new(Udf { group_by: Some(group_by), ..Udf::default() }));
         }
     }
     Ok(vertex)

@@ -57,9 +57,9 @@ pub(super) fn vertex(pipeline: &PipelineSpec, written: &PipelineVertex) -> Pipel
     side_inputs.sort();
     PipelineVertex {
         name,
-        source: source.map(self::source),
-        sink: sink.map(self::sink),
-        udf: udf.map(self::udf),
+        source: source.map(|source| Box::new(self::source(*source))),
+        sink: sink.map(|sink| Box::new(self::sink(*sink))),
+        udf: udf.map(|udf| Box::new(self::udf(*udf))),
         pod: self::pod(pod),
         container_template: unless_empty(container_template),
         init_container_template: unless_empty(init_container_template),
@@ -111,9 +111,9 @@ pub(super) fn mono_vertex(mono_vertex: &Checked<MonoVertex>) -> MonoVertexSpec {
     } = limits(settings.limits, VertexKind::Source);
     MonoVertexSpec {
         replicas: None,
-        source: source.map(self::source),
-        sink: sink.map(self::sink),
-        udf: udf.map(self::udf),
+        source: source.map(|source| Box::new(self::source(*source))),
+        sink: sink.map(|sink| Box::new(self::sink(*sink))),
+        udf: udf.map(|udf| Box::new(self::udf(*udf))),
         pod: self::pod(pod),
         container_template: unless_empty(container_template),
         daemon_template: None,

@@ -23,11 +23,11 @@ pub struct MonoVertexSpec {
     /// How many workers. Default 1.
     pub replicas: Option<i32>,
     /// Where messages come from. Required.
-    pub source: Option<Source>,
+    pub source: Option<Box<Source>>,
     /// Where messages go. Required.
-    pub sink: Option<Sink>,
+    pub sink: Option<Box<Sink>>,
     /// A map between them.
-    pub udf: Option<Udf>,
+    pub udf: Option<Box<Udf>>,
     /// What to say about the pods.
     #[serde(flatten)]
     pub pod: PodTemplate,

@@ -23,11 +23,11 @@ pub struct PipelineVertex {
     /// Its name, unique in the pipeline.
     pub name: String,
     /// It reads from outside.
-    pub source: Option<Source>,
+    pub source: Option<Box<Source>>,
     /// It writes to the outside.
-    pub sink: Option<Sink>,
+    pub sink: Option<Box<Sink>>,
     /// It computes.
-    pub udf: Option<Udf>,
+    pub udf: Option<Box<Udf>>,
     /// What to say about its pods.
     #[serde(flatten)]
     pub pod: PodTemplate,

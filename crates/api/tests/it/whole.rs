@@ -189,3 +189,10 @@ fn nulls_of_other_programs_mean_nothing() {
     assert_eq!(vertex.spec.from_edges, []);
     assert_eq!(vertex.status.unwrap().phase, api::spec::Phase::Unset);
 }
+
+#[test]
+fn a_vertex_is_small_without_what_it_lacks() {
+    // A controller keeps each vertex of each pipeline.
+    let bytes = size_of::<tidegate_api::spec::PipelineVertex>();
+    assert!(bytes < 8 << 10, "{bytes} bytes");
+}

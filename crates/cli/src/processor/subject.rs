@@ -35,7 +35,7 @@ impl Subject {
             Self::Whole(object) => object.part(settings),
             Self::Vertex(vertex) => {
                 let own = &vertex.spec.vertex;
-                let (source, udf, sink) = (own.source.as_ref(), own.udf.as_ref(), own.sink.as_ref());
+                let (source, udf, sink) = (own.source.as_deref(), own.udf.as_deref(), own.sink.as_deref());
                 Part { settings, source, udf, sink, bypass: None }
             }
         }

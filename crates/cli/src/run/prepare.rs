@@ -213,7 +213,7 @@ fn set_ports(object: &mut Object, ports: &[(String, u16)]) -> Result<(), Failure
             let mut changed = pipeline.clone().into_inner();
             for (vertex, port) in ports {
                 let found = changed.spec.vertices.iter_mut().find(|found| found.name == *vertex);
-                set_port(found.and_then(|found| found.source.as_mut()), vertex, *port)?;
+                set_port(found.and_then(|found| found.source.as_deref_mut()), vertex, *port)?;
             }
             **pipeline = checked(api::check(changed))?;
         }
@@ -221,7 +221,7 @@ fn set_ports(object: &mut Object, ports: &[(String, u16)]) -> Result<(), Failure
             let mut changed = mono.clone().into_inner();
             for (vertex, port) in ports {
                 let is_it = changed.name() == vertex;
-                set_port(changed.spec.source.as_mut().filter(|_| is_it), vertex, *port)?;
+                set_port(changed.spec.source.as_deref_mut().filter(|_| is_it), vertex, *port)?;
             }
             **mono = checked(api::check(changed))?;
         }
@@ -261,10 +261,10 @@ fn secured(object: &Object) -> Vec<String> {
             .spec
             .vertices
             .iter()
-            .filter(|vertex| asks(vertex.source.as_ref()))
+            .filter(|vertex| asks(vertex.source.as_deref()))
             .map(|vertex| vertex.name.clone())
             .collect(),
-        Object::Mono(mono) if asks(mono.spec.source.as_ref()) => vec![mono.name().to_owned()],
+        Object::Mono(mono) if asks(mono.spec.source.as_deref()) => vec![mono.name().to_owned()],
         Object::Mono(_) => Vec::new(),
     }
 }

@@ -43,8 +43,8 @@ struct Part {
     volumes: Vec<Volume>,
     init_containers: Vec<Container>,
     sidecars: Vec<Container>,
-    source: Option<Source>,
-    sink: Option<Sink>,
+    source: Option<Box<Source>>,
+    sink: Option<Box<Sink>>,
     limits: Value,
     users: Vec<UserContainer>,
 }
@@ -80,7 +80,7 @@ pub fn pod(scene: &Scene<'_>, worker: &Worker<'_>, owner: &Owner) -> Pod {
         security_context: part.pod.security_context.clone().or_else(|| Some(security::pod())),
         ..PodSpec::default()
     };
-    let (mut volumes, secrets) = volume::values(part.source.as_ref(), part.sink.as_ref(), &part.limits);
+    let (mut volumes, secrets) = volume::values(part.source.as_deref(), part.sink.as_deref(), &part.limits);
     volumes.splice(0..0, volume::of_pod());
     // A volume that the user calls the same is theirs.
     volumes.retain(|volume| part.volumes.iter().all(|theirs| theirs.name != volume.name));
@@ -241,7 +241,7 @@ fn part(object: &Object, name: &str) -> Part {
 }
 
 /// The source of a vertex, where it has one.
-pub fn source(object: &Object, vertex: &VertexSettings) -> Option<Source> {
+pub fn source(object: &Object, vertex: &VertexSettings) -> Option<Box<Source>> {
     (vertex.kind == VertexKind::Source).then(|| part(object, &vertex.name).source).flatten()
 }
 

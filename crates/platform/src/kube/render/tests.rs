@@ -93,7 +93,7 @@ fn rendered(name: &str) -> BTreeMap<String, Value> {
         let source = pod::source(&object, vertex);
         let fewest = budget::fewest(&vertex.update, 4).unwrap();
         made.push(json!(budget::budget(&key, (&vertex.name, fewest), &owner)));
-        made.extend(service::http(&key, &vertex.name, source.as_ref(), &owner).map(|one| json!(one)));
+        made.extend(service::http(&key, &vertex.name, source.as_deref(), &owner).map(|one| json!(one)));
         let name = WorkerName { revision: revision_of(&vertex.name), replica: 3 };
         let worker = pod::Worker { vertex: &vertex.name, name: &name, suffix: "abc12" };
         made.push(json!(pod::pod(&scene, &worker, &owner)));

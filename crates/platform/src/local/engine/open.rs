@@ -65,7 +65,7 @@ pub(super) fn journal(
     durability: journal::Durability,
 ) -> Result<Option<Arc<Journal<FileDisk>>>, Error> {
     if let Object::Mono(mono) = object {
-        let source = mono.spec.source.as_ref();
+        let source = mono.spec.source.as_deref();
         let remembers = source.is_some_and(|source| source.http.is_some() || source.file.is_some());
         if !remembers {
             return Ok(None);

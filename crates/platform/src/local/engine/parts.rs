@@ -138,17 +138,17 @@ impl Object {
                 let vertex = vertex.expect("settings were made of the same manifest");
                 Part {
                     settings,
-                    source: vertex.source.as_ref(),
-                    udf: vertex.udf.as_ref(),
-                    sink: vertex.sink.as_ref(),
+                    source: vertex.source.as_deref(),
+                    udf: vertex.udf.as_deref(),
+                    sink: vertex.sink.as_deref(),
                     bypass: None,
                 }
             }
             Self::Mono(mono) => Part {
                 settings,
-                source: mono.spec.source.as_ref(),
-                udf: mono.spec.udf.as_ref(),
-                sink: mono.spec.sink.as_ref(),
+                source: mono.spec.source.as_deref(),
+                udf: mono.spec.udf.as_deref(),
+                sink: mono.spec.sink.as_deref(),
                 bypass: mono.spec.bypass.as_ref(),
             },
         }

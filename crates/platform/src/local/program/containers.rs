@@ -33,13 +33,13 @@ pub fn of_pipeline(spec: &PipelineSpec) -> Vec<UserContainer> {
 
 /// The user containers of one vertex of a pipeline.
 pub fn of_vertex(vertex: &PipelineVertex) -> Vec<UserContainer> {
-    let parts = (vertex.source.as_ref(), vertex.udf.as_ref(), vertex.sink.as_ref());
+    let parts = (vertex.source.as_deref(), vertex.udf.as_deref(), vertex.sink.as_deref());
     collect(&vertex.name, parts, &vertex.volumes)
 }
 
 /// The user containers of a mono vertex of that name.
 pub fn of_mono_vertex(name: &str, spec: &MonoVertexSpec) -> Vec<UserContainer> {
-    collect(name, (spec.source.as_ref(), spec.udf.as_ref(), spec.sink.as_ref()), &spec.volumes)
+    collect(name, (spec.source.as_deref(), spec.udf.as_deref(), spec.sink.as_deref()), &spec.volumes)
 }
 
 fn collect(

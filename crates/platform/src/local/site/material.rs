@@ -75,9 +75,9 @@ fn fit(vertex: &mut VertexSettings, object: &Object) -> Option<String> {
     let source = match object {
         Object::Pipeline(pipeline) => {
             let found = pipeline.spec.vertices.iter().find(|found| found.name == vertex.name);
-            found.and_then(|found| found.source.as_ref())
+            found.and_then(|found| found.source.as_deref())
         }
-        Object::Mono(mono) => mono.spec.source.as_ref(),
+        Object::Mono(mono) => mono.spec.source.as_deref(),
     };
     let why = engine::alone(source)?;
     let wanted = vertex.scale.max;

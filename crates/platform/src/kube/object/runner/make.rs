@@ -166,7 +166,7 @@ impl Runner {
             let Some(owner) = life.made.owners.get(&vertex.name) else { continue };
             pieces.push(Piece::new(Kind::Service, &render::service::headless(key, &vertex.name, owner)));
             let source = render::pod::source(&life.material.object, vertex);
-            let http = render::service::http(key, &vertex.name, source.as_ref(), owner);
+            let http = render::service::http(key, &vertex.name, source.as_deref(), owner);
             pieces.extend(http.map(|service| Piece::new(Kind::Service, &service)));
             if let Some(fewest) = from.fewest.get(&vertex.name) {
                 let budget = render::budget::budget(key, (&vertex.name, *fewest), owner);
