@@ -14,6 +14,7 @@ mod jetstream;
 mod misbehaviour;
 mod pause;
 mod rates;
+mod rollout;
 mod shapes;
 mod updates;
 mod words;

@@ -3,54 +3,13 @@
 use std::time::Duration;
 
 use e2e::lab::{Lab, is_long};
-use e2e::manifest::{Pipeline, map_command};
+use e2e::manifest::map_command;
 use e2e::object::Object;
 use e2e::sampler::{Sample, Sampler, assert_capacity};
 use e2e::up::Up;
 use e2e::wait;
 
-const ENDLESS: u64 = 100_000_000;
-
-/// Numbers through a map with so many workers and a strategy.
-fn numbers(lab: &Lab, name: &str, (count, rate): (u64, u64), replicas: u32, strategy: &str) -> Pipeline {
-    let one = "scale: {min: 1, max: 1}, updateStrategy: {minReadySeconds: 0}";
-    let map = format!("scale: {{min: {replicas}, max: {replicas}}}, updateStrategy: {{{strategy}}}");
-    Pipeline::named(name)
-        .numbers(lab, "in", (count, rate), one)
-        .map("cat", "--mark v1", &map)
-        .lines(lab, "out", "", one)
-        .edge("in", "cat")
-        .edge("cat", "out")
-}
-
-/// Applies a pipeline and waits until it runs and records come out. Gives the version that its map runs.
-fn begin(lab: &Lab, up: &Up<'_>, pipeline: &Pipeline) -> String {
-    pipeline.apply(lab, up).unwrap();
-    let version = up.proved(&pipeline.name).only_version("cat").unwrap();
-    wait::until("records come out", || (pipeline.written(lab).len() > 100).then_some(()));
-    version
-}
-
-/// Waits until another version than `old` serves alone.
-fn rolled_out(up: &Up<'_>, name: &str, old: &str) -> Object {
-    up.until(name, "is rolled out", |object| {
-        let version = object.only_version("cat")?;
-        (version != old && object.is_steady()).then(|| object.clone())
-    })
-}
-
-/// Waits until `old` serves alone again, with a reason.
-fn rolled_back(up: &Up<'_>, name: &str, old: &str) -> Object {
-    up.until(name, "is rolled back", |object| {
-        let is_back = object.only_version("cat").as_deref() == Some(old);
-        let says_so = object.rollout("cat").contains("rolled back");
-        (is_back && says_so && object.is_steady()).then(|| object.clone())
-    })
-}
-
-fn marks(lab: &Lab, pipeline: &Pipeline, mark: &str) -> usize {
-    lab.lines(&pipeline.out()).iter().filter(|line| line.ends_with(mark)).count()
-}
+use crate::rollout::{ENDLESS, begin, marks, numbers, rolled_back, rolled_out};
 
 /// The most that a version other than `old` was seen to have done.
 fn most(samples: &[Sample], old: &str, signal: &str) -> u64 {
@@ -68,7 +27,7 @@ fn a_rolling_update_keeps_its_capacity_and_loses_nothing() {
     let up = Up::start(&lab).unwrap();
     let count = if is_long() { 20_000 } else { 16_000 };
     let strategy = "minReadySeconds: 1, rollingUpdate: {maxUnavailable: 1, maxSurge: 1}";
-    let pipeline = numbers(&lab, "four", (count, 1_000), 4, strategy);
+    let pipeline = numbers(&lab, ("four", 4), (count, 1_000), "--mark v1", strategy);
     let old = begin(&lab, &up, &pipeline);
     let sampler = Sampler::start(&up, "four");
     up.set_exec("four", "cat", &map_command("--mark v2")).unwrap();
@@ -98,8 +57,13 @@ fn a_rolling_update_keeps_its_capacity_and_loses_nothing() {
 fn a_single_worker_is_replaced_without_a_dark_moment() {
     let lab = Lab::new().unwrap();
     let up = Up::start(&lab).unwrap();
-    let pipeline =
-        numbers(&lab, "one", (ENDLESS, 500), 1, "minReadySeconds: 1, rollingUpdate: {maxSurge: 1}");
+    let pipeline = numbers(
+        &lab,
+        ("one", 1),
+        (ENDLESS, 500),
+        "--mark v1",
+        "minReadySeconds: 1, rollingUpdate: {maxSurge: 1}",
+    );
     let old = begin(&lab, &up, &pipeline);
     let sampler = Sampler::start(&up, "one");
     up.set_exec("one", "cat", &map_command("--mark v2 --slow-start 500")).unwrap();
@@ -131,8 +95,10 @@ fn bad_versions_are_taken_back_by_themselves_with_their_reasons() {
         ("panics", "--panic 20", 300, ""),
         ("drops", "--drop 5", 800, "dropped"),
     ];
-    let pipelines: Vec<_> =
-        bad.iter().map(|(name, _, rate, _)| numbers(&lab, name, (ENDLESS, *rate), 2, strategy)).collect();
+    let pipelines: Vec<_> = bad
+        .iter()
+        .map(|(name, _, rate, _)| numbers(&lab, (name, 2), (ENDLESS, *rate), "--mark v1", strategy))
+        .collect();
     let olds: Vec<_> = pipelines.iter().map(|pipeline| begin(&lab, &up, pipeline)).collect();
     let samplers: Vec<_> = pipelines.iter().map(|pipeline| Sampler::start(&up, &pipeline.name)).collect();
     for (name, arguments, _, _) in bad {
@@ -140,7 +106,7 @@ fn bad_versions_are_taken_back_by_themselves_with_their_reasons() {
     }
     let mut samples = Vec::new();
     for (((name, _, _, reason), sampler), old) in bad.iter().zip(samplers).zip(&olds) {
-        let object = rolled_back(&up, name, old);
+        let object = rolled_back(&up, name, old, "rolled back");
         println!("{name}: {}", object.rollout("cat"));
         assert!(object.phase().starts_with("Rolled back"), "{name}: {}", object.phase());
         assert!(object.rollout("cat").contains(reason), "{name}: {}", object.rollout("cat"));
@@ -187,7 +153,7 @@ fn a_canary_gets_its_share_and_is_promoted_by_word() {
     let lab = Lab::new().unwrap();
     let up = Up::start(&lab).unwrap();
     let strategy = "type: Canary, minReadySeconds: 1, canary: {steps: [{setWeight: 25}, {pause: {}}]}";
-    let pipeline = numbers(&lab, "share", (ENDLESS, 1_000), 4, strategy);
+    let pipeline = numbers(&lab, ("share", 4), (ENDLESS, 1_000), "--mark v1", strategy);
     let old = begin(&lab, &up, &pipeline);
     let sampler = Sampler::start(&up, "share");
     up.set_exec("share", "cat", &map_command("--mark v2")).unwrap();
@@ -226,8 +192,8 @@ fn a_failed_canary_leaves_nothing_behind_and_silence_is_no_pass() {
     let up = Up::start(&lab).unwrap();
     let steps = "canary: {steps: [{setWeight: 25}, {analysis: {for: 2s}}]}";
     let strategy = format!("type: Canary, minReadySeconds: 1, analysis: {{minRecords: 50}}, {steps}");
-    let fails = numbers(&lab, "fails", (ENDLESS, 500), 4, &strategy);
-    let silent = numbers(&lab, "silent", (0, 1), 2, &strategy);
+    let fails = numbers(&lab, ("fails", 4), (ENDLESS, 500), "--mark v1", &strategy);
+    let silent = numbers(&lab, ("silent", 2), (0, 1), "--mark v1", &strategy);
     let old = begin(&lab, &up, &fails);
     silent.apply(&lab, &up).unwrap();
     let silent_old = up.proved("silent").only_version("cat").unwrap();
@@ -235,7 +201,7 @@ fn a_failed_canary_leaves_nothing_behind_and_silence_is_no_pass() {
     up.set_exec("fails", "cat", &map_command("--mark v2 --fail 20")).unwrap();
     up.set_exec("silent", "cat", &map_command("--mark v2")).unwrap();
 
-    let back = rolled_back(&up, "fails", &old);
+    let back = rolled_back(&up, "fails", &old, "rolled back");
     println!("{}", back.rollout("cat"));
     assert!(back.rollout("cat").contains("errors"), "{}", back.rollout("cat"));
     let samples = sampler.stop();
@@ -263,13 +229,13 @@ fn blue_green_switches_at_one_instant_and_is_taken_back() {
         let blue_green = format!("blueGreen: {{previewSeconds: 2, keepOldSeconds: {keep}}}");
         format!("type: BlueGreen, minReadySeconds: 1, analysis: {{minRecords: 50}}, {blue_green}")
     };
-    let good = numbers(&lab, "good", (ENDLESS, 500), 3, &strategy(3));
-    let bad = numbers(&lab, "bad", (ENDLESS, 500), 3, &strategy(60));
+    let good = numbers(&lab, ("good", 3), (ENDLESS, 500), "--mark v1", &strategy(3));
+    let bad = numbers(&lab, ("bad", 3), (ENDLESS, 500), "--mark v1", &strategy(60));
     let olds = [&good, &bad].map(|pipeline| begin(&lab, &up, pipeline));
     let samplers = ["good", "bad"].map(|name| Sampler::start(&up, name));
     up.set_exec("good", "cat", &map_command("--mark v2")).unwrap();
     up.set_exec("bad", "cat", &map_command("--mark v2 --fail 20")).unwrap();
-    let back = rolled_back(&up, "bad", &olds[1]);
+    let back = rolled_back(&up, "bad", &olds[1], "rolled back");
     println!("{}", back.rollout("cat"));
     rolled_out(&up, "good", &olds[0]);
     let [good_samples, bad_samples] = samplers.map(Sampler::stop);

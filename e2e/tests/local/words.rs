@@ -10,57 +10,13 @@ use e2e::sampler::{Sampler, assert_capacity};
 use e2e::up::Up;
 use e2e::wait;
 
-const ENDLESS: u64 = 100_000_000;
+use crate::rollout::{ENDLESS, begin, marks, more_comes_out, numbers, rolled_back, rolled_out};
 
-/// Numbers through a map with so many workers and a strategy.
-fn numbers(lab: &Lab, (name, replicas): (&str, u32), arguments: &str, strategy: &str) -> Pipeline {
-    let one = "scale: {min: 1, max: 1}, updateStrategy: {minReadySeconds: 0}";
-    let map = format!("scale: {{min: {replicas}, max: {replicas}}}, updateStrategy: {{{strategy}}}");
-    Pipeline::named(name)
-        .numbers(lab, "in", (ENDLESS, 150), one)
-        .map("cat", arguments, &map)
-        .lines(lab, "out", "", one)
-        .edge("in", "cat")
-        .edge("cat", "out")
-}
-
-/// Applies a pipeline and waits until it runs and records come out. Gives the version that its map runs.
-fn begin(lab: &Lab, up: &Up<'_>, pipeline: &Pipeline) -> String {
-    pipeline.apply(lab, up).unwrap();
-    let version = up.proved(&pipeline.name).only_version("cat").unwrap();
-    more_comes_out(lab, pipeline);
-    version
-}
-
-fn more_comes_out(lab: &Lab, pipeline: &Pipeline) {
-    let before = pipeline.written(lab).len();
-    wait::until("more comes out", || (pipeline.written(lab).len() > before + 100).then_some(()));
-}
-
-/// Waits until another version than `old` serves alone.
-fn rolled_out(up: &Up<'_>, name: &str, old: &str) -> Object {
-    up.until(name, "is rolled out", |object| {
-        let is_new = object.only_version("cat").is_some_and(|version| version != old);
-        (is_new && object.is_steady()).then(|| object.clone())
-    })
-}
-
-/// Waits until `old` serves alone again, and says for what reason.
-fn rolled_back(up: &Up<'_>, name: &str, old: &str, reason: &str) -> Object {
-    up.until(name, "is rolled back", |object| {
-        let is_back = object.only_version("cat").as_deref() == Some(old);
-        let says_so = object.phase().starts_with("Rolled back") && object.rollout("cat").contains(reason);
-        (is_back && says_so && object.is_steady()).then(|| object.clone())
-    })
-}
+/// How many numbers there are, and how many come in a second.
+const LOAD: (u64, u64) = (ENDLESS, 150);
 
 fn processes(object: &Object, vertex: &str) -> BTreeSet<u64> {
     object.workers(vertex).into_iter().flat_map(|worker| worker.processes).collect()
-}
-
-/// How many lines end with a mark.
-fn marks(lab: &Lab, pipeline: &Pipeline, mark: &str) -> usize {
-    lab.lines(&pipeline.out()).iter().filter(|line| line.ends_with(mark)).count()
 }
 
 fn states(up: &Up<'_>, name: &str) -> Vec<String> {
@@ -71,12 +27,21 @@ fn happened(up: &Up<'_>, name: &str, event: &str) -> bool {
     up.events(name).unwrap().iter().any(|found| found.starts_with(event))
 }
 
+/// Waits until the version with a mark serves, and asserts that every record comes out once.
+fn assert_served(lab: &Lab, up: &Up<'_>, pipeline: &Pipeline, mark: &str) {
+    wait::until("it serves", || {
+        lab.lines(&pipeline.out()).pop().is_some_and(|line| line.ends_with(mark)).then_some(())
+    });
+    assert_eq!(pipeline.assert_exact(lab, up, |_| false), [0; 0]);
+    assert_eq!(pipeline.repeated(lab), 0);
+}
+
 #[test]
 fn a_restart_gives_fresh_processes_of_what_runs_and_no_dark_moment() {
     let lab = Lab::new().unwrap();
     let up = Up::start(&lab).unwrap();
     let strategy = "minReadySeconds: 1, rollingUpdate: {maxUnavailable: 0, maxSurge: 1}";
-    let pipeline = numbers(&lab, ("fresh", 2), "--mark v1", strategy);
+    let pipeline = numbers(&lab, ("fresh", 2), LOAD, "--mark v1", strategy);
     let old = begin(&lab, &up, &pipeline);
     let before = up.steady("fresh");
     let sampler = Sampler::start(&up, "fresh");
@@ -107,7 +72,7 @@ fn a_rollout_that_is_aborted_leaves_nothing_behind_and_can_be_tried_again() {
     let lab = Lab::new().unwrap();
     let up = Up::start(&lab).unwrap();
     let strategy = "type: Canary, minReadySeconds: 1, canary: {steps: [{setWeight: 50}, {pause: {}}]}";
-    let pipeline = numbers(&lab, ("aborted", 2), "--mark v1", strategy);
+    let pipeline = numbers(&lab, ("aborted", 2), LOAD, "--mark v1", strategy);
     let old = begin(&lab, &up, &pipeline);
     let idle = up.tidegate(&["rollout", "abort", "aborted"]).unwrap();
     assert!(idle.code != 0 && idle.err.contains("nothing is rolling out"), "{idle:?}");
@@ -140,11 +105,7 @@ fn a_rollout_that_is_aborted_leaves_nothing_behind_and_can_be_tried_again() {
     up.must(&["rollout", "promote", "aborted", "--full"]).unwrap();
     let after = rolled_out(&up, "aborted", &old);
     assert_eq!(after.only_version("cat"), Some(canary.revision()));
-    wait::until("it serves", || {
-        lab.lines(&pipeline.out()).pop().is_some_and(|line| line.ends_with("v2")).then_some(())
-    });
-    assert_eq!(pipeline.assert_exact(&lab, &up, |_| false), [0; 0]);
-    assert_eq!(pipeline.repeated(&lab), 0);
+    assert_served(&lab, &up, &pipeline, "v2");
     up.down().unwrap();
 }
 
@@ -154,7 +115,7 @@ fn a_version_that_was_given_up_is_tried_again_when_somebody_says_so() {
     let up = Up::start(&lab).unwrap();
     let strategy = "minReadySeconds: 1, analysis: {minRecords: 50}, \
                     rollingUpdate: {maxUnavailable: 0, maxSurge: 1}";
-    let pipeline = numbers(&lab, ("retried", 2), "--mark v1", strategy);
+    let pipeline = numbers(&lab, ("retried", 2), LOAD, "--mark v1", strategy);
     let old = begin(&lab, &up, &pipeline);
     let sampler = Sampler::start(&up, "retried");
     let broken = lab.write("broken", "").unwrap();
@@ -180,11 +141,7 @@ fn a_version_that_was_given_up_is_tried_again_when_somebody_says_so() {
     assert!(happened(&up, "retried", "Normal RolloutComplete"));
     // The trial and the way back keep the workers that serve.
     assert_capacity(&sampler.stop(), "cat", 2, 3);
-    wait::until("it serves", || {
-        lab.lines(&pipeline.out()).pop().is_some_and(|line| line.ends_with("v2")).then_some(())
-    });
-    assert_eq!(pipeline.assert_exact(&lab, &up, |_| false), [0; 0]);
-    assert_eq!(pipeline.repeated(&lab), 0);
+    assert_served(&lab, &up, &pipeline, "v2");
     up.down().unwrap();
 }
 
@@ -203,7 +160,7 @@ fn a_version_that_hangs_is_replaced_by_a_good_one() {
     let (some, replicas) = if is_long() { (&all[..], 2) } else { (&all[..1], 1) };
     let pipelines = some.iter().map(|(name, strategy)| {
         let strategy = format!("minReadySeconds: 1, progressDeadlineSeconds: 60, {strategy}");
-        numbers(&lab, (name, replicas), &arguments, &strategy)
+        numbers(&lab, (name, replicas), LOAD, &arguments, &strategy)
     });
     let pipelines: Vec<Pipeline> = pipelines.collect();
     let olds: Vec<String> = pipelines.iter().map(|pipeline| begin(&lab, &up, pipeline)).collect();
@@ -236,7 +193,7 @@ fn a_version_that_hangs_is_replaced_by_a_good_one() {
 fn a_restart_after_a_rollback_keeps_the_version_that_serves() {
     let lab = Lab::new().unwrap();
     let up = Up::start(&lab).unwrap();
-    let pipeline = numbers(&lab, ("held", 1), "--mark v1", "minReadySeconds: 1");
+    let pipeline = numbers(&lab, ("held", 1), LOAD, "--mark v1", "minReadySeconds: 1");
     let old = begin(&lab, &up, &pipeline);
     up.set_exec("held", "cat", &map_command("--mark v2")).unwrap();
     rolled_out(&up, "held", &old);
