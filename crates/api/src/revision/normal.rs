@@ -57,9 +57,9 @@ pub(super) fn vertex(pipeline: &PipelineSpec, written: &PipelineVertex) -> Pipel
     side_inputs.sort();
     PipelineVertex {
         name,
-        source: source.map(|source| Box::new(self::source(*source))),
-        sink: sink.map(|sink| Box::new(self::sink(*sink))),
-        udf: udf.map(|udf| Box::new(self::udf(*udf))),
+        source: source.map(boxed(self::source)),
+        sink: sink.map(boxed(self::sink)),
+        udf: udf.map(boxed(self::udf)),
         pod: self::pod(pod),
         container_template: unless_empty(container_template),
         init_container_template: unless_empty(init_container_template),
@@ -111,9 +111,9 @@ pub(super) fn mono_vertex(mono_vertex: &Checked<MonoVertex>) -> MonoVertexSpec {
     } = limits(settings.limits, VertexKind::Source);
     MonoVertexSpec {
         replicas: None,
-        source: source.map(|source| Box::new(self::source(*source))),
-        sink: sink.map(|sink| Box::new(self::sink(*sink))),
-        udf: udf.map(|udf| Box::new(self::udf(*udf))),
+        source: source.map(boxed(self::source)),
+        sink: sink.map(boxed(self::sink)),
+        udf: udf.map(boxed(self::udf)),
         pod: self::pod(pod),
         container_template: unless_empty(container_template),
         daemon_template: None,
@@ -184,6 +184,11 @@ fn pod(written: PodTemplate) -> PodTemplate {
 fn container(written: Container) -> Container {
     // The user's readiness probe is read and not used.
     Container { readiness_probe: None, ..written }
+}
+
+/// The same for what is boxed.
+fn boxed<T>(normal: fn(T) -> T) -> impl Fn(Box<T>) -> Box<T> {
+    move |written| Box::new(normal(*written))
 }
 
 fn source(written: Source) -> Source {

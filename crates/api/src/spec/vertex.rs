@@ -22,6 +22,7 @@ use crate::duration::Duration;
 pub struct PipelineVertex {
     /// Its name, unique in the pipeline.
     pub name: String,
+    // Boxed are those of which a vertex has one: a controller keeps every vertex of every pipeline.
     /// It reads from outside.
     pub source: Option<Box<Source>>,
     /// It writes to the outside.
