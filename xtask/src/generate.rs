@@ -137,20 +137,20 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-#[test]
-fn the_committed_files_are_what_their_sources_give() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace");
-    if std::env::var_os("TIDEGATE_GENERATE").is_some() {
-        for name in write(root).unwrap() {
-            println!("changed {name}");
-        }
-    }
-    let findings: Vec<String> = check(root).unwrap().iter().map(ToString::to_string).collect();
-    assert!(findings.is_empty(), "{}", findings.join("\n"));
-}
-
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_committed_files_are_what_their_sources_give() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace");
+        if std::env::var_os("TIDEGATE_GENERATE").is_some() {
+            for name in write(root).unwrap() {
+                println!("changed {name}");
+            }
+        }
+        let findings: Vec<String> = check(root).unwrap().iter().map(ToString::to_string).collect();
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
+    }
 
     fn files(entries: &[(&str, &str)]) -> Generated {
         entries.iter().map(|(name, code)| ((*name).to_owned(), (*code).to_owned())).collect()

@@ -5,10 +5,9 @@
 //!
 //! The tests find what they need in the environment: `TIDEGATE_BIN` is the binary, `TIDEGATE_TEST_PYTHON` a Python
 //! with the SDK, `TIDEGATE_TEST_PROMTOOL` the checker of Prometheus' rules, `TIDEGATE_TEST_REDIS` Redis' server,
-//! `TIDEGATE_TEST_NATS` NATS' server,
-//! `TIDEGATE_SEEDS` the number of seeds of a simulation, `TIDEGATE_LONG` asks for long forms, `TIDEGATE_GENERATE` for
-//! generated files to be written where they are compared,
-//! `TIDEGATE_TEST_OVER=jetstream` for a broker under every pipeline, and a test that lacks a tool appends `<name>: <why>` to the file that
+//! `TIDEGATE_TEST_NATS` NATS' server, `TIDEGATE_SEEDS` the number of seeds of a simulation, `TIDEGATE_LONG` asks for long
+//! forms, `TIDEGATE_GENERATE` for generated files to be written where they are compared, `TIDEGATE_TEST_OVER=jetstream`
+//! for a broker under every pipeline, and a test that lacks a tool appends `<name>: <why>` to the file that
 //! `TIDEGATE_SKIPPED` names.
 
 use std::fs;
@@ -17,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::cargo::{self, Workspace};
@@ -136,11 +135,15 @@ pub(crate) fn e2e(arguments: &E2e) -> Result<()> {
 /// Makes the generated files, by the test that compares them.
 pub(crate) fn generate() -> Result<()> {
     let workspace = Workspace::load()?;
-    let test = "generate::the_committed_files_are_what_their_sources_give";
+    let test = "generate::tests::the_committed_files_are_what_their_sources_give";
     let mut command =
         cargo::command(&workspace.root, ["test", "--quiet", "--package", "xtask", "--bin", "xtask"]);
     command.env("TIDEGATE_GENERATE", "1").args(["--", "--exact", test, "--nocapture"]);
-    cargo::run(&mut command)
+    let mut tally = Tally::default();
+    ensure!(follow(&mut command, &mut tally)?, "`{}` did not succeed", cargo::line(&command));
+    // A test that has another name now would make nothing, in silence.
+    ensure!(tally.passed == 1, "there is no test {test}");
+    Ok(())
 }
 
 /// The package with the name, which may lack the prefix of the house.
